@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The byte family: blocks of any size at any power-of-two alignment.
+ *
+ * Positions are plain 64-bit numbers, never dereferenced: an offset in the daemon, an address in a
+ * process. All metadata comes from the provider. Nothing here locks: one thread at a time, or the
+ * caller's lock. Functions return 0 or a code of error.h; on failure nothing has changed.
+ *
+ * A user picks an implementation by its table (`allot_tlsf`) and knows only this header after that.
+ */
+#ifndef ALLOT_BYTE_H
+#define ALLOT_BYTE_H
+
+#include <stdint.h>
+
+#include <allot/error.h>
+#include <allot/meta.h>
+
+struct allot_byte {
+    const struct allot_byte_ops *ops;
+};
+
+struct allot_byte_ops {
+    const char *name; /* "tlsf", as in configuration files */
+
+    /* Makes an empty allocator that manages nothing yet. ALLOT_E_NO_MEMORY without metadata. */
+    int (*create)(const struct allot_meta *meta, struct allot_byte **ret);
+    /* Gives all metadata back. NULL is allowed. */
+    void (*destroy)(struct allot_byte *b);
+
+    /* Forgets everything and manages [start, start+size). As add_memory() on a fresh allocator. */
+    int (*init)(struct allot_byte *b, uint64_t start, uint64_t size);
+
+    /*
+     * Manages [start, start+size) as well, any number of times, in any order. Ends that are not
+     * multiples of the implementation's granule are cut inwards. Ranges that touch are merged.
+     * INVALID: nothing remains after cutting, or start+size exceeds 2^63. OVERLAP: part of it is
+     * managed already.
+     */
+    int (*add_memory)(struct allot_byte *b, uint64_t start, uint64_t size);
+
+    /*
+     * Stops managing free memory: of the free run that contains `near`, the part whose ends are
+     * multiples of `granule` (a power of two) leaves the allocator and is told. NOT_ALLOCATED: no
+     * such part, or `near` is not free.
+     */
+    int (*take_back)(struct allot_byte *b, uint64_t near, uint64_t granule, uint64_t *ret_start,
+                     uint64_t *ret_size);
+
+    /*
+     * INVALID: size 0, align not a power of two, or the rounded size overflows. NO_MEMORY: no free
+     * run holds it. A request for exactly largest_free() bytes with align 1 succeeds.
+     */
+    int (*alloc)(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos);
+
+    /*
+     * For rebuilding: takes exactly the block that alloc() once returned for this size and align.
+     * Claims may come in any order. INVALID: not a place that alloc() could have returned.
+     * OVERLAP: part of it is taken or not managed.
+     */
+    int (*claim)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align);
+
+    /*
+     * The range that must be managed before claim(pos, size, align) can succeed: the block with all
+     * its rounding. INVALID as claim().
+     */
+    int (*footprint)(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
+                     uint64_t *ret_start, uint64_t *ret_size);
+
+    /*
+     * Frees. NOT_ALLOCATED, in every build, where no block starts at `pos` or where `size` and
+     * `align` round to another block than the one there.
+     */
+    int (*dealloc)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align);
+
+    /*
+     * Resizes in place; a block never moves, since lib/ cannot copy. NO_MEMORY: the neighbour does
+     * not allow it; the block is unchanged. NOT_ALLOCATED, INVALID as above.
+     */
+    int (*realloc)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
+                   uint64_t new_size);
+
+    /* Bytes from `pos` that the block's owner may use: at least the size asked for. */
+    int (*usable_size)(const struct allot_byte *b, uint64_t pos, uint64_t *ret_size);
+
+    /* The largest size that alloc(size, 1) would grant now; 0 when full. */
+    uint64_t (*largest_free)(const struct allot_byte *b);
+
+    uint64_t (*total_bytes)(const struct allot_byte *b);     /* managed = used + available */
+    uint64_t (*used_bytes)(const struct allot_byte *b);      /* taken by blocks, rounding included */
+    uint64_t (*available_bytes)(const struct allot_byte *b); /* free */
+    uint64_t (*metadata_bytes)(const struct allot_byte *b);  /* held from the provider */
+
+    /* Recounts every invariant. 0, or the line of the check that failed. O(everything). */
+    int (*check)(const struct allot_byte *b);
+    /* Visits all runs in rising order. O(everything); may sort, so not for hot paths. */
+    int (*dump)(const struct allot_byte *b, allot_visit_fn *visit, void *ctx);
+};
+
+/* Two-Level Segregated Fit: M. Masmano et al., "TLSF: a New Dynamic Memory Allocator for Real-Time
+ * Systems", ECRTS 2004. O(1). */
+extern const struct allot_byte_ops allot_tlsf;
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A byte heap over a page allocator: the composition of which a pool is made. The page allocator
+ * owns the region; the heap takes page runs from it when its byte allocator is full and returns
+ * whole free runs. It knows the byte allocator by its table only.
+ *
+ * Growth, as in the original kernel: 32 KiB first; then max(next_pow2(max(total, size)), one page),
+ * halved while the pages refuse it and the request would still fit.
+ * Same rules as byte.h. The heap owns neither allocator; destroy it before them.
+ */
+#ifndef ALLOT_HEAP_H
+#define ALLOT_HEAP_H
+
+#include <allot/byte.h>
+#include <allot/page.h>
+
+struct allot_heap {
+    struct allot_byte *bytes;
+    struct allot_page *pages;
+};
+
+/* `bytes` manages nothing yet. */
+void allot_heap_init(struct allot_heap *h, struct allot_byte *bytes, struct allot_page *pages);
+
+/* As the byte table's operations of the same names. NO_MEMORY only after growing was tried. */
+int allot_heap_alloc(struct allot_heap *h, uint64_t size, uint64_t align, uint64_t *ret_pos);
+int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align);
+int allot_heap_dealloc(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align);
+int allot_heap_realloc(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align,
+                       uint64_t new_size);
+
+/* The largest size that allot_heap_alloc(size, 1) would grant now, from its own free memory or
+ * from pages. */
+uint64_t allot_heap_largest_free(const struct allot_heap *h);
+
+#endif

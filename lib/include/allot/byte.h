@@ -86,8 +86,8 @@ struct allot_byte_ops {
     /* The largest size that alloc(size, 1) would grant now; 0 when full. */
     uint64_t (*largest_free)(const struct allot_byte *b);
 
-    uint64_t (*total_bytes)(const struct allot_byte *b);     /* managed = used + available */
-    uint64_t (*used_bytes)(const struct allot_byte *b);      /* taken by blocks, rounding included */
+    uint64_t (*total_bytes)(const struct allot_byte *b); /* managed = used + available */
+    uint64_t (*used_bytes)(const struct allot_byte *b);  /* taken by blocks, rounding included */
     uint64_t (*available_bytes)(const struct allot_byte *b); /* free */
     uint64_t (*metadata_bytes)(const struct allot_byte *b);  /* held from the provider */
 

@@ -28,7 +28,8 @@ struct allot_page_ops {
     /* Forgets everything and manages [start, start+size). */
     int (*init)(struct allot_page *p, uint64_t start, uint64_t size);
     /* Manages more, any number of times. Ends are cut inwards to whole pages; touching ranges are
-     * merged. INVALID: no page remains, or the end exceeds 2^48. OVERLAP: partly managed already. */
+     * merged. INVALID: no page remains, or the end exceeds 2^48. OVERLAP: partly managed already.
+     */
     int (*add_memory)(struct allot_page *p, uint64_t start, uint64_t size);
 
     /*
@@ -40,24 +41,25 @@ struct allot_page_ops {
      * of the page size, or out of the managed ranges. OVERLAP: a page of it is taken. */
     int (*alloc_pages_at)(struct allot_page *p, uint64_t base, uint64_t num);
     /* Frees `num` pages, which may be part of what was taken at once. INVALID: num 0 or pos not a
-     * multiple of the page size. NOT_ALLOCATED: a page of the run is not taken; nothing is freed. */
+     * multiple of the page size. NOT_ALLOCATED: a page of the run is not taken; nothing is freed.
+     */
     int (*dealloc_pages)(struct allot_page *p, uint64_t pos, uint64_t num);
 
-    uint64_t (*page_size)(const struct allot_page *p);       /* bytes */
-    uint64_t (*largest_free)(const struct allot_page *p);    /* pages in the longest free run */
-    uint64_t (*total_pages)(const struct allot_page *p);     /* managed = used + available */
+    uint64_t (*page_size)(const struct allot_page *p);    /* bytes */
+    uint64_t (*largest_free)(const struct allot_page *p); /* pages in the longest free run */
+    uint64_t (*total_pages)(const struct allot_page *p);  /* managed = used + available */
     uint64_t (*used_pages)(const struct allot_page *p);
     uint64_t (*available_pages)(const struct allot_page *p);
     uint64_t (*metadata_bytes)(const struct allot_page *p);
 
-    int (*check)(const struct allot_page *p); /* as in byte.h */
+    int (*check)(const struct allot_page *p);                                  /* as in byte.h */
     int (*dump)(const struct allot_page *p, allot_visit_fn *visit, void *ctx); /* in bytes */
 };
 
 /*
  * One bit a page under a summary tree that carries, for each node, the free run at its start, the
- * longest inside and the free run at its end (as in M. Knyszek and A. Clements, "Scaling the Go page
- * allocator", 2019). O(log n) for a run of any length; memory for the added ranges only.
+ * longest inside and the free run at its end (as in M. Knyszek and A. Clements, "Scaling the Go
+ * page allocator", 2019). O(log n) for a run of any length; memory for the added ranges only.
  */
 extern const struct allot_page_ops allot_bitmap_pages;
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The codec that both sides share: frames to messages and back, within fixed memory.
+ *
+ * A decoded message lives in the arena, until the arena is used for the next one. An arena belongs
+ * to one thread at a time. Functions return 0 or a negative Error of allot.proto.
+ */
+#ifndef ALLOT_CODEC_H
+#define ALLOT_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allot.pb-c.h"
+
+#define CODEC_VERSION 1
+
+/* The most that one packet may carry: room for a batch of the longest numbers, small enough to sit
+ * on a stack and never to be split by the kernel. */
+#define CODEC_FRAME_MAX 16384u
+/* Items in a request. No more than may be in flight, since a batch takes a number an item. */
+#define CODEC_BATCH_MAX 256u
+/* Operations unanswered at a time: the length of a session's journal. */
+#define CODEC_INFLIGHT_MAX 256u
+/* A pool's name in bytes, without the final 0. */
+#define CODEC_NAME_MAX 63u
+
+/* The costliest frame worth decoding is one packed column of one-byte numbers, 8 bytes each when
+ * decoded; whatever needs more than that and a half is refused as malformed. */
+#define CODEC_ARENA_SIZE (12u * CODEC_FRAME_MAX)
+
+struct codec_arena {
+    size_t used;
+    _Alignas(16) unsigned char bytes[CODEC_ARENA_SIZE];
+};
+
+/* -E_MALFORMED, also where the arena is too small; -E_FRAME_SIZE above CODEC_FRAME_MAX. */
+int codec_decode_request(struct codec_arena *arena, const void *frame, size_t size,
+                         Allot__Request **ret);
+int codec_decode_reply(struct codec_arena *arena, const void *frame, size_t size,
+                       Allot__Reply **ret);
+
+/* `frame` has CODEC_FRAME_MAX bytes. -E_FRAME_SIZE where the message does not fit. */
+int codec_encode_request(const Allot__Request *request, void *frame, size_t *ret_size);
+int codec_encode_reply(const Allot__Reply *reply, void *frame, size_t *ret_size);
+
+/* How many numbers the request takes (its items), or -E_UNKNOWN, -E_BATCH. Hello takes 0. */
+int codec_request_count(const Allot__Request *request);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * liballot: shared memory from allotd.
+ *
+ * A program opens a session (struct allot), attaches pools (struct allot_pool: a mapping of the
+ * pool's whole region), and asks for blocks, pages and IDs. What it gets are offsets: plain 64-bit
+ * numbers that mean the same bytes in every process attached to the pool. Send them through any
+ * channel; allot_ptr() makes a pointer of one, allot_offset() an offset of a pointer.
+ *
+ * Errors. Every function that can fail returns 0 or a negative code from the list below; on failure
+ * nothing has changed and no output is set, except where a function says otherwise.
+ *
+ * Waiting. A call blocks until the daemon has answered, for as long as the session's time-out
+ * (allot_set_timeout(), 5 s at first). After ALLOT_E_TIMEOUT it is unknown whether the daemon
+ * carried the operation out; what it granted then belongs to the session and is freed with it.
+ *
+ * Threads. All functions may be called from any thread at any time, except that allot_close() and
+ * allot_detach() must not run beside other calls on the same session or pool. Calls of several
+ * threads share the connection and do not wait for each other's answers.
+ *
+ * Fork. The child has no session: in it every call returns ALLOT_E_FORKED (allot_close() only frees
+ * memory), and the pool is not mapped. It can open a session of its own.
+ *
+ * Death. When the process ends, all that it held is free again. When the daemon ends, mappings stay
+ * readable and writable; calls return ALLOT_E_DISCONNECTED.
+ */
+#ifndef ALLOT_H
+#define ALLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ALLOT_VERSION "0.1.0"
+
+/* Said by the daemon: the numbers are those of `enum Error` in allot.proto. */
+#define ALLOT_E_INVALID       (-1) /* invalid parameter: zero, overflow, bad alignment, out of bounds */
+#define ALLOT_E_OVERLAP       (-2)  /* the range overlaps one that is already managed or taken */
+#define ALLOT_E_NO_MEMORY     (-3)  /* no free range is large enough, or no metadata memory */
+#define ALLOT_E_NOT_ALLOCATED (-4)  /* nothing of that position and size is allocated */
+#define ALLOT_E_NOT_OWNER     (-5)  /* it is allocated, but not to this session */
+#define ALLOT_E_NO_POOL       (-6)  /* no such pool */
+#define ALLOT_E_DENIED        (-7)  /* the pool's access rule does not give this right */
+#define ALLOT_E_QUOTA         (-8)  /* the user's quota in this pool does not allow it */
+#define ALLOT_E_COMMIT        (-9)  /* the system has no memory for it */
+#define ALLOT_E_FRAME_SIZE    (-10) /* a frame was too long and was cut */
+#define ALLOT_E_MALFORMED     (-11) /* a frame was not understood */
+#define ALLOT_E_UNKNOWN       (-12) /* the daemon does not know this operation */
+#define ALLOT_E_BATCH         (-13) /* too many items in a batch */
+#define ALLOT_E_HELLO         (-14) /* a request before hello, or a second hello */
+#define ALLOT_E_VERSION       (-15) /* the daemon speaks no protocol version of ours */
+#define ALLOT_E_SEQUENCE      (-16) /* a request's number is out of order */
+#define ALLOT_E_LIMIT         (-17) /* a limit on sessions or allocations is reached */
+#define ALLOT_E_INTERNAL      (-18) /* the daemon failed; its log says how */
+/* Said by the library. */
+#define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
+#define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
+#define ALLOT_E_FORKED       (-34) /* the session belongs to the parent process */
+#define ALLOT_E_PATH         (-35) /* the socket's path is too long (107 bytes) or empty */
+#define ALLOT_E_SYSTEM       (-36) /* a system call failed; errno says why */
+
+/* A sentence in English for any code, known or not; static, never NULL. */
+const char *allot_strerror(int code);
+
+/* A session and a pool, opaque. */
+struct allot;
+struct allot_pool;
+
+/* ---- session ---- */
+
+/*
+ * Connects to the daemon at `socket_path` and opens a session. NULL: the environment's
+ * ALLOT_SOCKET, else /run/allot/allot.sock. The caller ends it with allot_close().
+ * PATH, DISCONNECTED (nobody listens there), VERSION, LIMIT, SYSTEM, TIMEOUT.
+ */
+int allot_open(struct allot **ret, const char *socket_path);
+
+/* Detaches all pools, says goodbye (all that the session held is free then) and frees `a`, which
+ * may be NULL. Never fails: where the daemon cannot be told, the process's end will tell it. */
+void allot_close(struct allot *a);
+
+/* Milliseconds that a call may take from here on; -1 for ever, 0 is invalid. */
+int allot_set_timeout(struct allot *a, int timeout_ms);
+
+/* A round trip. */
+int allot_ping(struct allot *a);
+
+/* What crossed the session's socket so far, as this side counts it. */
+struct allot_traffic {
+    uint64_t bytes_sent;
+    uint64_t bytes_received;
+    uint64_t calls; /* requests sent */
+};
+void allot_traffic(struct allot *a, struct allot_traffic *ret);
+
+/* The session's ID in the daemon's lists. */
+uint64_t allot_session_id(const struct allot *a);
+
+/* ---- pool ---- */
+
+enum allot_access { ALLOT_READ = 1, ALLOT_WRITE = 2 };
+
+/* Maps the pool `name` (NULL: "default"). ALLOT_READ maps it read-only and allows no allocations.
+ * The pool belongs to the session; attaching twice gives two mappings. NO_POOL, DENIED, SYSTEM. */
+int allot_attach(struct allot *a, const char *name, enum allot_access access,
+                 struct allot_pool **ret);
+
+/* Unmaps and frees `p`, which may be NULL. What was allocated stays allocated. */
+void allot_detach(struct allot_pool *p);
+
+/* Bytes from the region's start that are mapped: every offset is below this. */
+uint64_t allot_pool_size(const struct allot_pool *p);
+uint64_t allot_page_size(const struct allot_pool *p);
+
+/* The address of an offset in this process; NULL for 0 and for what is out of the region. Nothing
+ * is asked of the daemon, so a stale offset gives an address too. No system call, no lock. */
+void *allot_ptr(const struct allot_pool *p, uint64_t offset);
+/* The offset of an address in the mapping; 0 for any other address. */
+uint64_t allot_offset(const struct allot_pool *p, const void *ptr);
+
+/* Lets the pool manage `bytes` more of its region, in whole pages; *ret_size (may be NULL) is what
+ * it manages then. INVALID past its maximum. */
+int allot_add_memory(struct allot_pool *p, uint64_t bytes, uint64_t *ret_size);
+
+/* ---- bytes ---- */
+
+#define ALLOT_ZEROED 1u /* the block's bytes are 0; otherwise they are anything */
+
+/* How to allocate; NULL where a function takes it means all zero. */
+struct allot_options {
+    uint64_t align; /* bytes (for IDs: a number), a power of two; 0: 16 bytes, one page, one ID */
+    uint32_t tag;   /* for the daemon's statistics */
+    uint32_t flags; /* ALLOT_ZEROED */
+};
+
+/*
+ * A block of `size` bytes, 1 or more. The memory is there: touching it never raises SIGBUS.
+ * INVALID, NO_MEMORY, QUOTA (allot_last_limit() tells what would fit), COMMIT, DENIED, LIMIT.
+ */
+int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options *options,
+                uint64_t *ret_offset);
+
+/* Frees a block of this session. NOT_ALLOCATED, NOT_OWNER. */
+int allot_free(struct allot_pool *p, uint64_t offset);
+/* The same; refused with NOT_ALLOCATED where the block's size is not exactly `size`. */
+int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
+
+/*
+ * Makes the block `size` bytes long, in place where it can, else by allocating, copying and
+ * freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept. `old_size` is
+ * its present size. On failure the block is as it was.
+ */
+int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
+                  const struct allot_options *options, uint64_t *ret_offset);
+
+/* How many bytes from `offset` on belong to the block: at least the size asked for. */
+int allot_usable_size(struct allot_pool *p, uint64_t offset, uint64_t *ret_size);
+
+/* What the calling thread's last NO_MEMORY or QUOTA refusal named: the largest size (count of pages
+ * or IDs for those calls) that would have been granted. 0 before the first. */
+uint64_t allot_last_limit(void);
+
+/* ---- batches ---- */
+
+#define ALLOT_BATCH_MAX 256 /* items in one call */
+
+/*
+ * `n` operations, 1 to ALLOT_BATCH_MAX, in one round trip. Each item ends by itself: codes[i] is 0
+ * or its error, and offsets[i] is set where it is 0. `codes` may be NULL. Returns 0 when all ended
+ * well, the first item's error where one did not (the others stand), or another error where nothing
+ * is known (TIMEOUT, DISCONNECTED) or nothing was done (all others).
+ */
+int allot_alloc_batch(struct allot_pool *p, size_t n, const uint64_t *sizes,
+                      const struct allot_options *options, uint64_t *offsets, int *codes);
+int allot_free_batch(struct allot_pool *p, size_t n, const uint64_t *offsets, int *codes);
+
+/* ---- pages: counts in pages, positions in bytes ---- */
+
+/* OVERLAP: a page of the run is taken. Other errors as allot_alloc(). */
+int allot_alloc_pages(struct allot_pool *p, uint64_t pages, const struct allot_options *options,
+                      uint64_t *ret_offset);
+int allot_alloc_pages_at(struct allot_pool *p, uint64_t offset, uint64_t pages,
+                         const struct allot_options *options);
+/* The whole run, as it was granted. */
+int allot_free_pages(struct allot_pool *p, uint64_t offset, uint64_t pages);
+
+/* ---- IDs: one space a pool, from 1 ---- */
+
+int allot_alloc_ids(struct allot_pool *p, uint64_t count, const struct allot_options *options,
+                    uint64_t *ret_first);
+int allot_alloc_ids_at(struct allot_pool *p, uint64_t first, uint64_t count,
+                       const struct allot_options *options);
+int allot_free_ids(struct allot_pool *p, uint64_t first, uint64_t count);
+
+/* ---- statistics ---- */
+
+struct allot_pool_info {
+    uint32_t pool; /* the daemon's number for it */
+    char name[64];
+    char allocator[32];
+    enum allot_access access;                /* 0: none */
+    uint64_t page_size, size, size_max;      /* bytes */
+    uint64_t committed_bytes, used_bytes;    /* backed by memory; asked for */
+    uint64_t largest_free;                   /* bytes */
+    uint64_t free_pages, largest_free_pages; /* pages */
+    uint64_t heap_bytes, heap_free_bytes;    /* held by the byte allocator; of these, free */
+    uint64_t blocks, page_runs, id_ranges;   /* live allocations */
+    uint64_t ids, ids_used;
+    uint64_t metadata_bytes; /* the daemon's own memory for the pool */
+};
+
+struct allot_tag_info {
+    uint32_t tag;
+    uint64_t allocations, bytes, ids;
+};
+
+struct allot_session_info {
+    uint64_t session;
+    uint32_t pid, uid, gid;
+    bool connected; /* false: its socket is closed but the process still runs */
+    uint64_t allocations, bytes, ids;
+    uint64_t operations, bytes_received, bytes_sent; /* as the daemon counts them */
+};
+
+/* Each calls `visit` for every entry, in rising order; a value other than 0 from it ends the list
+ * and is returned. `visit` must not call the session. */
+int allot_list_pools(struct allot *a, int (*visit)(void *ctx, const struct allot_pool_info *),
+                     void *ctx);
+int allot_list_tags(struct allot *a, uint32_t pool,
+                    int (*visit)(void *ctx, const struct allot_tag_info *), void *ctx);
+int allot_list_sessions(struct allot *a, int (*visit)(void *ctx, const struct allot_session_info *),
+                        void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

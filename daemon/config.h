@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* The configuration: an INI file, or one built-in pool. allotd.conf(5) is the user's page. */
+#ifndef ALLOTD_CONFIG_H
+#define ALLOTD_CONFIG_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <allot/byte.h>
+
+#include "codec.h"
+#include "limits.h"
+#include "peer.h"
+
+enum rule_kind { RULE_ANY, RULE_UID, RULE_GID };
+
+struct config_rule {
+    enum rule_kind kind;
+    uint32_t id;
+    Allot__Access access;
+};
+
+struct config_pool {
+    char name[CODEC_NAME_MAX + 1];
+    uint64_t size;            /* bytes managed at first; whole pages */
+    uint64_t size_max;        /* bytes of the region; whole pages, size or more, at most 2^47 */
+    uint64_t page_size;       /* bytes; a power of two, 4096 to 1 GiB */
+    uint64_t ids;             /* the ID space is 1..ids */
+    uint64_t quota;           /* bytes that one user may hold; UINT64_MAX: no limit */
+    uint64_t allocations_max; /* live allocations, ALLOCATIONS_MAX at most */
+    const struct allot_byte_ops *allocator;
+    struct config_rule rules[RULES_MAX];
+    unsigned n_rules;
+};
+
+struct config {
+    char socket[108]; /* empty: not set */
+    unsigned workers; /* 1 to WORKERS_MAX */
+    unsigned sessions_max;
+    int log_level;
+    struct config_pool pools[POOLS_MAX];
+    unsigned n_pools;
+};
+
+/* The built-in configuration: the pool "default" of 1 GiB, open to everyone who may connect, a
+ * worker for each core. */
+void config_default(struct config *config);
+
+/*
+ * Reads `path` over the built-in defaults; a file with at least one pool section replaces the
+ * built-in pool. Logs every mistake as path:line: what (unknown section or key, value out of
+ * range, pool named twice, …) before it returns. 0, or -1 with *config unusable.
+ */
+int config_load(struct config *config, const char *path);
+
+/* What the pool's rules give to the process: the most that a matching rule gives. A uid rule that
+ * matches overrides group rules, and those override `*`. */
+Allot__Access config_access(const struct config_pool *pool, const struct peer *peer);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon's fixed limits, each with its reason. What an administrator may change is in config.h.
+ */
+#ifndef ALLOTD_LIMITS_H
+#define ALLOTD_LIMITS_H
+
+/* Pools: each costs a ledger part and a row in every session's table of rights. */
+#define POOLS_MAX 16u
+/* Sessions, live or waiting for their process's end: a slot number must fit a reference word. */
+#define SESSIONS_MAX 4096u
+/* Worker loops: more than this many cores do not help a daemon whose locks are per pool. */
+#define WORKERS_MAX 64u
+/* Live allocations in one pool: keeps a record's number below 2^32 and its tables' address space,
+ * which is reserved for all pools at once, below 64 GiB. */
+#define ALLOCATIONS_MAX (1u << 26)
+/* Access rules of one pool: read linearly when a session attaches. */
+#define RULES_MAX 64u
+/* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a
+ * handful. */
+#define GROUPS_MAX 64u
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line, by argp. */
+#ifndef ALLOTD_OPTIONS_H
+#define ALLOTD_OPTIONS_H
+
+#include <stdbool.h>
+
+struct options {
+    const char *config; /* NULL: /etc/allot/allotd.conf if it exists, else the built-in one */
+    const char *socket; /* NULL: from the manager, the configuration, or /run/allot/allot.sock */
+    int workers;        /* 0: from the configuration */
+    int log_level;      /* -1: from the configuration */
+    bool check_config;  /* check the configuration and exit */
+};
+
+/* Exits with status 2 on wrong usage, 0 on --help and --version. */
+void options_parse(int argc, char **argv, struct options *ret);
+
+#endif

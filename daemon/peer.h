@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* Who is at the other end of a connection: the kernel's word, never the client's. */
+#ifndef ALLOTD_PEER_H
+#define ALLOTD_PEER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "limits.h"
+
+struct peer {
+    pid_t pid; /* 0 where the process is in a PID namespace that we do not see */
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[GROUPS_MAX]; /* supplementary */
+    unsigned n_groups;
+    uint64_t start_time; /* field 22 of /proc/PID/stat; with the pid it names a process for good */
+    int pidfd;           /* readable when the process is gone; owned by the holder of the struct */
+};
+
+/*
+ * Reads the credentials of a connected Unix socket. The pidfd is SO_PEERPIDFD's (Linux 6.5), else
+ * pidfd_open() of the peer's pid; the environment ALLOTD_NO_PEERPIDFD forces the second. 0, or
+ * -errno: -ESRCH where the process is gone already or cannot be named.
+ */
+int peer_read(int socket_fd, struct peer *ret);
+
+/* Finds the process again after a restart: a pidfd for (pid, start_time), or -ESRCH when that
+ * process is gone. */
+int peer_reopen(pid_t pid, uint64_t start_time);
+
+#endif

@@ -9,7 +9,7 @@
 #include <allot/byte.h>
 
 #include "codec.h"
-#include "limits.h"
+#include "bounds.h"
 #include "peer.h"
 
 enum rule_kind { RULE_ANY, RULE_UID, RULE_GID };

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 struct peer {
     pid_t pid; /* 0 where the process is in a PID namespace that we do not see */

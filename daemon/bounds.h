@@ -2,8 +2,8 @@
 /*
  * The daemon's fixed limits, each with its reason. What an administrator may change is in config.h.
  */
-#ifndef ALLOTD_LIMITS_H
-#define ALLOTD_LIMITS_H
+#ifndef ALLOTD_BOUNDS_H
+#define ALLOTD_BOUNDS_H
 
 /* Pools: each costs a ledger part and a row in every session's table of rights. */
 #define POOLS_MAX 16u

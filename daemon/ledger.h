@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ledger: the daemon-private file that records everything handed out. The truth; all indexes
+ * are derived from it. ledger.c tells the layout, this header what others may do with it.
+ *
+ * Whole-file operations (create, adopt, close) belong to the main thread before and after the
+ * loops run. A session's record and journal are touched by that session's worker only; a pool's
+ * part under the pool's lock (records.h).
+ */
+#ifndef ALLOTD_LEDGER_H
+#define ALLOTD_LEDGER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bounds.h"
+#include "codec.h"
+
+/* ---- what lies in the file ---- */
+
+#define LEDGER_LAYOUT 1u
+
+enum record_kind { RECORD_BYTES = 1, RECORD_PAGES = 2, RECORD_IDS = 3 };
+
+/* One allocation. It is live while a reference points at it. */
+struct ledger_record {
+    uint64_t position;
+    _Atomic uint64_t size; /* as asked for: bytes; bytes of the pages; IDs. Resizing is one store */
+    uint64_t time_ns;      /* CLOCK_REALTIME of the grant */
+    uint32_t generation;   /* of this record's slot: rises with each use */
+    uint32_t tag;
+    uint32_t uid;     /* whom it is charged to */
+    uint16_t creator; /* session slot */
+    uint8_t kind;     /* enum record_kind */
+    uint8_t align_log2;
+};
+
+/* One reference, in one word: its store makes it live, storing 0 ends it. */
+typedef _Atomic uint64_t ledger_reference;
+
+static inline uint64_t ledger_reference_word(unsigned slot, uint32_t generation, uint32_t record)
+{
+    return (uint64_t)(slot + 1) << 48 | (uint64_t)(generation & 0xffff) << 32 | record;
+}
+
+static inline unsigned ledger_reference_slot(uint64_t word)
+{
+    return (unsigned)(word >> 48) - 1;
+}
+
+static inline uint32_t ledger_reference_record(uint64_t word)
+{
+    return (uint32_t)word;
+}
+
+/*
+ * One operation of a session. Written in this order: number 0, the intent, the number, then the
+ * operation's own committing store, then value, then result. A crash leaves an entry without
+ * result; ledger_journal_settle() finds out whether the committing store happened.
+ */
+struct ledger_entry {
+    _Atomic uint64_t number;
+    uint32_t op; /* Allot__Op */
+    uint32_t pool;
+    uint32_t record;
+    uint32_t reference;
+    uint64_t old_word;       /* what the committing store replaces … */
+    uint64_t new_word;       /* … and by what */
+    uint64_t value;          /* the answer's value */
+    _Atomic uint64_t result; /* 0: not answered; else LEDGER_ANSWERED | Allot__Error */
+    uint64_t unused;
+};
+
+#define LEDGER_ANSWERED (1ull << 32)
+
+struct ledger_session {
+    _Atomic uint64_t id; /* 0: the slot is free */
+    uint64_t start_time; /* of the process; see peer.h */
+    uint32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+    _Atomic uint32_t ended; /* goodbye was said or the process is gone: what it holds is void */
+    uint64_t unused[4];
+};
+
+struct ledger_pool {
+    char name[CODEC_NAME_MAX + 1]; /* empty: no pool here */
+    char allocator[32];
+    uint64_t size_max;
+    uint64_t page_size;
+    uint64_t ids;
+    _Atomic uint64_t size;           /* bytes managed */
+    _Atomic uint32_t records_top;    /* records and references below these were used once; above, */
+    _Atomic uint32_t references_top; /* the file is never read */
+    uint64_t unused[15];
+};
+
+/* ---- the open ledger ---- */
+
+struct ledger {
+    int fd;
+    char *base;
+    struct ledger_pool *pools;       /* POOLS_MAX */
+    struct ledger_session *sessions; /* SESSIONS_MAX */
+};
+
+/* Bytes of the file: its address space, not its cost. */
+uint64_t ledger_file_size(void);
+
+/* Makes an empty ledger. 0 or -errno. */
+int ledger_create(struct ledger *ledger);
+
+/* Opens a ledger that another daemon left. -EBADMSG: unusable, and the log says why. Takes `fd`
+ * over on success only. */
+int ledger_adopt(struct ledger *ledger, int fd);
+
+/* Unmaps and closes; the file lives on where others hold it. */
+void ledger_close(struct ledger *ledger);
+
+/* The records and references of pool `pool`, ALLOCATIONS_MAX each; readable only as far as
+ * ledger_pool's tops or what ledger_commit_part() was asked for. */
+struct ledger_record *ledger_records(const struct ledger *ledger, unsigned pool);
+ledger_reference *ledger_references(const struct ledger *ledger, unsigned pool);
+
+/* Backs the first `count` records and references of a pool with memory. 0 or -errno. Thread-safe;
+ * it may block. */
+int ledger_commit_part(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count);
+
+/* Punches a pool's part out of the file and clears its description. */
+void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
+
+/* ---- sessions ---- */
+
+/* Writes the record of a new session into a free slot, its journal empty, and gives it an ID that
+ * was never used before. 0 or -errno. Main thread. */
+int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint32_t uid,
+                        uint32_t gid, uint64_t start_time, uint64_t *ret_id);
+/* Frees the slot; its journal's memory goes back to the system. Nothing refers to it any more. */
+void ledger_session_close(const struct ledger *ledger, unsigned slot);
+
+/* ---- a session's journal ---- */
+
+/* The entry that `number` uses: of CODEC_INFLIGHT_MAX, in turn. */
+struct ledger_entry *ledger_entry(const struct ledger *ledger, unsigned slot, uint64_t number);
+
+/* The highest number in the journal; 0 if there is none. */
+uint64_t ledger_journal_last(const struct ledger *ledger, unsigned slot);
+
+/* Takes the entry for a new operation. The intent proper follows with ledger_entry_intend(). */
+void ledger_entry_begin(struct ledger_entry *entry, uint64_t number, Allot__Op op, unsigned pool);
+
+/* Tells what the committing store will replace and by what, before it happens. */
+void ledger_entry_intend(struct ledger_entry *entry, uint32_t record, uint32_t reference,
+                         uint64_t old_word, uint64_t new_word);
+
+/* Stores the answer: the operation is over, whatever happens now. */
+static inline void ledger_entry_finish(struct ledger_entry *entry, Allot__Error error,
+                                       uint64_t value)
+{
+    entry->value = value;
+    atomic_store_explicit(&entry->result, LEDGER_ANSWERED | (uint64_t)error, memory_order_release);
+}
+
+/*
+ * After a crash: gives every entry without a result the result of what was committed. An operation
+ * that was not committed has not happened; its entry is emptied, so that the same request runs
+ * anew.
+ */
+void ledger_journal_settle(const struct ledger *ledger, unsigned slot);
+
+#endif

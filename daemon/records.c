@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Records and references of one pool.
+ *
+ * What it is: the typed face of a pool's ledger part, and its derived indexes: a hash table from
+ * position to record, a chain of references for each record and for each session, and chains of
+ * free slots. What it is not: it knows nothing of allocators; pool.c keeps both in step.
+ *
+ * Invariants: a record is live exactly while its chain of references is not empty; it is then in
+ * one hash chain, else (if it was used once) in the chain of free slots; the two share a link. A
+ * reference is live exactly while its word is not 0; it is then in its record's chain and in its
+ * session's. Slots at or above info->records_top were never used and have no content.
+ *
+ * Locks: the pool's, for everything but records_grow_file().
+ *
+ * Cost: 40 bytes a record and 8 a reference in the ledger; here 8 and 12 for the links and 4 for a
+ * bucket. The table grows by one bucket a record (W. Litwin, "Linear hashing", VLDB 1980), so that
+ * no request pays for rehashing all of it.
+ */
+#include "records.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+/* Room is made for this many slots at a time: 208 KiB of ledger, 0.1 ms to commit. */
+#define GROW_STEP 4096u
+#define HASH_MIN  1024u
+
+_Static_assert(GROW_STEP >= 2 * CODEC_BATCH_MAX, "a step must hold more than a batch");
+
+struct record_link {
+    uint32_t next; /* in its hash chain, or in the chain of free records */
+    uint32_t references;
+};
+
+struct reference_link {
+    uint32_t next_of_record; /* or in the chain of free references */
+    uint32_t prev_of_session;
+    uint32_t next_of_session;
+};
+
+static uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
+{
+    uint64_t key = (position ^ (ids ? 1ull << 63 : 0)) * 0x9e3779b97f4a7c15ull;
+    uint32_t hash = (uint32_t)(key >> 32);
+    /* bucket_count lies between `half` and twice that; the lower ones are split already. */
+    uint32_t half = 1u << (31 - __builtin_clz(r->bucket_count));
+    uint32_t bucket = hash & (2 * half - 1);
+
+    return bucket < r->bucket_count ? bucket : bucket - half;
+}
+
+static uint32_t record_bucket(const struct records *r, uint32_t record)
+{
+    const struct ledger_record *content = &r->record[record];
+
+    return bucket_of(r, content->kind == RECORD_IDS, content->position);
+}
+
+/* Splits the next bucket in two. Without memory for one more, chains get longer instead. */
+static void hash_grow(struct records *r)
+{
+    if (r->bucket_count == r->bucket_capacity) {
+        uint32_t capacity = r->bucket_capacity * 2;
+        uint32_t *buckets = realloc(r->buckets, capacity * sizeof(*buckets));
+        if (!buckets)
+            return;
+        r->buckets = buckets;
+        r->bucket_capacity = capacity;
+    }
+    uint32_t half = 1u << (31 - __builtin_clz(r->bucket_count));
+    uint32_t old = r->bucket_count - half;
+    uint32_t chain = r->buckets[old];
+
+    r->buckets[old] = RECORDS_NONE;
+    r->buckets[r->bucket_count++] = RECORDS_NONE;
+    while (chain != RECORDS_NONE) {
+        uint32_t next = r->record_links[chain].next;
+        uint32_t bucket = record_bucket(r, chain);
+        r->record_links[chain].next = r->buckets[bucket];
+        r->buckets[bucket] = chain;
+        chain = next;
+    }
+}
+
+static void hash_add(struct records *r, uint32_t record)
+{
+    if (r->live >= r->bucket_count)
+        hash_grow(r);
+    uint32_t bucket = record_bucket(r, record);
+    r->record_links[record].next = r->buckets[bucket];
+    r->buckets[bucket] = record;
+    r->live++;
+}
+
+static void hash_remove(struct records *r, uint32_t record)
+{
+    uint32_t *at = &r->buckets[record_bucket(r, record)];
+
+    while (*at != record)
+        at = &r->record_links[*at].next;
+    *at = r->record_links[record].next;
+    r->live--;
+}
+
+static void link_reference(struct records *r, uint32_t reference, uint64_t word)
+{
+    uint32_t record = ledger_reference_record(word);
+    uint32_t *held = &r->held[ledger_reference_slot(word)];
+    struct reference_link *link = &r->reference_links[reference];
+
+    link->next_of_record = r->record_links[record].references;
+    r->record_links[record].references = reference;
+    link->prev_of_session = RECORDS_NONE;
+    link->next_of_session = *held;
+    if (*held != RECORDS_NONE)
+        r->reference_links[*held].prev_of_session = reference;
+    *held = reference;
+}
+
+static void unlink_reference(struct records *r, uint32_t reference, uint64_t word)
+{
+    const struct reference_link *link = &r->reference_links[reference];
+    uint32_t *at = &r->record_links[ledger_reference_record(word)].references;
+
+    while (*at != reference)
+        at = &r->reference_links[*at].next_of_record;
+    *at = link->next_of_record;
+    if (link->prev_of_session != RECORDS_NONE)
+        r->reference_links[link->prev_of_session].next_of_session = link->next_of_session;
+    else
+        r->held[ledger_reference_slot(word)] = link->next_of_session;
+    if (link->next_of_session != RECORDS_NONE)
+        r->reference_links[link->next_of_session].prev_of_session = link->prev_of_session;
+}
+
+static void free_record(struct records *r, uint32_t record)
+{
+    r->record_links[record].next = r->free_record;
+    r->free_record = record;
+    r->free_records++;
+}
+
+static void free_reference(struct records *r, uint32_t reference)
+{
+    r->reference_links[reference].next_of_record = r->free_reference;
+    r->free_reference = reference;
+    r->free_references++;
+}
+
+/* Derives chains and table from the ledger's words. */
+static int records_derive(struct records *r)
+{
+    uint32_t records_top = r->info->records_top;
+    uint32_t references_top = r->info->references_top;
+
+    for (uint32_t i = 0; i < records_top; i++)
+        r->record_links[i].references = RECORDS_NONE;
+    for (uint32_t i = references_top; i-- > 0;) {
+        uint64_t word = r->reference[i];
+        uint32_t record = ledger_reference_record(word);
+
+        if (!word) {
+            free_reference(r, i);
+            continue;
+        }
+        if (record >= records_top || ledger_reference_slot(word) >= SESSIONS_MAX ||
+            (r->record[record].generation & 0xffff) != (word >> 32 & 0xffff) ||
+            !r->ledger->sessions[ledger_reference_slot(word)].id) {
+            log_error("ledger: pool %s: reference %u is damaged", r->info->name, i);
+            return -EBADMSG;
+        }
+        link_reference(r, i, word);
+    }
+    for (uint32_t i = records_top; i-- > 0;) {
+        if (r->record_links[i].references == RECORDS_NONE) {
+            free_record(r, i);
+            continue;
+        }
+        if (records_find(r, r->record[i].kind, r->record[i].position) != RECORDS_NONE) {
+            log_error("ledger: pool %s: two allocations start at %#llx", r->info->name,
+                      (unsigned long long)r->record[i].position);
+            return -EBADMSG;
+        }
+        hash_add(r, i);
+    }
+    return 0;
+}
+
+int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
+{
+    struct ledger_pool *info = &ledger->pools[pool];
+    uint32_t top =
+        info->records_top > info->references_top ? info->records_top : info->references_top;
+    uint32_t committed = (top + GROW_STEP) / GROW_STEP * GROW_STEP;
+
+    *r = (struct records){
+        .ledger = ledger,
+        .pool = pool,
+        .info = info,
+        .record = ledger_records(ledger, pool),
+        .reference = ledger_references(ledger, pool),
+        .buckets = malloc(HASH_MIN * sizeof(uint32_t)),
+        .bucket_count = HASH_MIN,
+        .bucket_capacity = HASH_MIN,
+        .free_record = RECORDS_NONE,
+        .free_reference = RECORDS_NONE,
+        .held = malloc(SESSIONS_MAX * sizeof(uint32_t)),
+    };
+    int rc = top > ALLOCATIONS_MAX ? -EBADMSG : 0;
+    if (!rc && (!r->buckets || !r->held))
+        rc = -ENOMEM;
+    if (!rc)
+        rc = ledger_commit_part(ledger, pool, 0, committed);
+    if (!rc)
+        rc = records_grow(r, committed);
+    if (!rc) {
+        memset(r->buckets, 0xff, HASH_MIN * sizeof(uint32_t));
+        memset(r->held, 0xff, SESSIONS_MAX * sizeof(uint32_t));
+        rc = records_derive(r);
+    }
+    if (rc)
+        records_close(r);
+    return rc;
+}
+
+void records_close(struct records *r)
+{
+    free(r->record_links);
+    free(r->reference_links);
+    free(r->buckets);
+    free(r->held);
+    *r = (struct records){0};
+}
+
+bool records_low(const struct records *r)
+{
+    return r->free_records + (r->committed - r->info->records_top) < CODEC_BATCH_MAX ||
+           r->free_references + (r->committed - r->info->references_top) < CODEC_BATCH_MAX;
+}
+
+int records_grow_file(const struct records *r, uint32_t *ret_committed)
+{
+    if (r->committed > ALLOCATIONS_MAX - GROW_STEP)
+        return -ENOSPC;
+    int rc = ledger_commit_part(r->ledger, r->pool, r->committed, GROW_STEP);
+    if (!rc)
+        *ret_committed = r->committed + GROW_STEP;
+    return rc;
+}
+
+int records_grow(struct records *r, uint32_t committed)
+{
+    struct record_link *record_links = realloc(r->record_links, committed * sizeof(*record_links));
+    if (!record_links)
+        return -ENOMEM;
+    r->record_links = record_links;
+    struct reference_link *reference_links =
+        realloc(r->reference_links, committed * sizeof(*reference_links));
+    if (!reference_links)
+        return -ENOMEM;
+    r->reference_links = reference_links;
+    r->committed = committed;
+    return 0;
+}
+
+bool records_reserve(struct records *r, uint32_t *ret_record, uint32_t *ret_reference)
+{
+    uint32_t record = r->free_record;
+    uint32_t reference = r->free_reference;
+
+    if (record == RECORDS_NONE) {
+        record = r->info->records_top;
+        if (record == r->committed)
+            return false;
+        /* Punched and fresh parts of the file read as 0, but a slot may hold what a crash left. */
+        memset(&r->record[record], 0, sizeof(r->record[record]));
+        r->record_links[record].next = RECORDS_NONE;
+        r->record_links[record].references = RECORDS_NONE;
+    }
+    if (reference == RECORDS_NONE) {
+        reference = r->info->references_top;
+        if (reference == r->committed)
+            return false;
+        r->reference[reference] = 0;
+    }
+    r->record[record].generation++;
+    if (record == r->info->records_top) {
+        free_record(r, record);
+        atomic_store_explicit(&r->info->records_top, record + 1, memory_order_release);
+    }
+    if (reference == r->info->references_top) {
+        free_reference(r, reference);
+        atomic_store_explicit(&r->info->references_top, reference + 1, memory_order_release);
+    }
+    *ret_record = record;
+    *ret_reference = reference;
+    return true;
+}
+
+void records_commit(struct records *r, uint32_t record, uint32_t reference, uint64_t word)
+{
+    assert(record == r->free_record && reference == r->free_reference);
+    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
+    r->free_record = r->record_links[record].next;
+    r->free_records--;
+    r->free_reference = r->reference_links[reference].next_of_record;
+    r->free_references--;
+    r->record_links[record].references = RECORDS_NONE;
+    hash_add(r, record);
+    link_reference(r, reference, word);
+}
+
+uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position)
+{
+    uint32_t at = r->buckets[bucket_of(r, kind == RECORD_IDS, position)];
+
+    while (at != RECORDS_NONE && (r->record[at].position != position || r->record[at].kind != kind))
+        at = r->record_links[at].next;
+    return at;
+}
+
+uint32_t records_reference_of(const struct records *r, uint32_t record, unsigned slot)
+{
+    uint32_t at = r->record_links[record].references;
+
+    while (at != RECORDS_NONE && ledger_reference_slot(r->reference[at]) != slot)
+        at = r->reference_links[at].next_of_record;
+    return at;
+}
+
+uint32_t records_first_held(const struct records *r, unsigned slot)
+{
+    return r->held[slot];
+}
+
+bool records_drop(struct records *r, uint32_t reference)
+{
+    uint64_t word = r->reference[reference];
+    uint32_t record = ledger_reference_record(word);
+
+    atomic_store_explicit(&r->reference[reference], 0, memory_order_release);
+    unlink_reference(r, reference, word);
+    free_reference(r, reference);
+    if (r->record_links[record].references != RECORDS_NONE)
+        return false;
+    hash_remove(r, record);
+    free_record(r, record);
+    return true;
+}
+
+uint64_t records_bytes(const struct records *r)
+{
+    return r->committed * (uint64_t)(sizeof(*r->record) + sizeof(*r->reference) +
+                                     sizeof(*r->record_links) + sizeof(*r->reference_links)) +
+           r->bucket_capacity * (uint64_t)sizeof(*r->buckets) +
+           SESSIONS_MAX * (uint64_t)sizeof(*r->held);
+}

@@ -53,6 +53,9 @@ void config_default(struct config *config);
  */
 int config_load(struct config *config, const char *path);
 
+/* The byte allocator of that name, or NULL where none is built in. */
+const struct allot_byte_ops *config_allocator(const char *name);
+
 /* What the pool's rules give to the process: the most that a matching rule gives. A uid rule that
  * matches overrides group rules, and those override `*`. */
 Allot__Access config_access(const struct config_pool *pool, const struct peer *peer);

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a pool does for a request, one item at a time.
+ *
+ * The order of a grant: reserve in the allocator, commit memory, fill the record, intent in the
+ * journal, the reference's store, answer in the journal. Of a release: intent, the reference's
+ * store, allocator, answer. A crash between any two loses nothing and leaks nothing: the store of
+ * the reference decides, the journal tells which way, allocators and sums are derived.
+ *
+ * What it is not: it does not judge rights (service.c) nor wait for memory (the caller does,
+ * between pool_execute() and pool_finish(), without any lock).
+ *
+ * Locks: each public function takes the pool's `lock`; making room in the ledger may block and
+ * happens under `growing`, before it. A `_locked` function wants the lock held.
+ */
+#include "pool.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <allot/align.h>
+
+#include "log.h"
+
+_Static_assert(ALLOT_E_INVALID == -ALLOT__ERROR__E_INVALID, "one set of numbers");
+_Static_assert(ALLOT_E_OVERLAP == -ALLOT__ERROR__E_OVERLAP, "one set of numbers");
+_Static_assert(ALLOT_E_NO_MEMORY == -ALLOT__ERROR__E_NO_MEMORY, "one set of numbers");
+_Static_assert(ALLOT_E_NOT_ALLOCATED == -ALLOT__ERROR__E_NOT_ALLOCATED, "one set of numbers");
+
+#define BYTES_ALIGN 16u /* where a request names none */
+
+/* The allocators and the ledger contradict each other: stop before anything is lost. */
+_Noreturn static void pool_panic(const struct pool *pool, const char *what)
+{
+    log_error("pool %s: %s: stopping", pool->info->name, what);
+    abort();
+}
+
+/* ---- what an operation means ---- */
+
+static enum record_kind op_kind(Allot__Op op)
+{
+    switch (op) {
+    case ALLOT__OP__OP_ALLOC_PAGES:
+    case ALLOT__OP__OP_ALLOC_PAGES_AT:
+    case ALLOT__OP__OP_FREE_PAGES:
+        return RECORD_PAGES;
+    case ALLOT__OP__OP_ALLOC_IDS:
+    case ALLOT__OP__OP_ALLOC_IDS_AT:
+    case ALLOT__OP__OP_FREE_IDS:
+        return RECORD_IDS;
+    default:
+        return RECORD_BYTES;
+    }
+}
+
+/* The unit of the operation's sizes, in what the record counts. */
+static uint64_t op_unit(const struct pool *pool, Allot__Op op)
+{
+    return op_kind(op) == RECORD_PAGES ? pool->info->page_size : 1;
+}
+
+static void answer(struct pool_operation *o, int rc, uint64_t value)
+{
+    o->error = (Allot__Error)-rc;
+    o->value = value;
+    ledger_entry_finish(o->entry, o->error, value);
+}
+
+/* ---- allocators, by kind ---- */
+
+static int take(struct pool *pool, Allot__Op op, uint64_t size, uint64_t align, uint64_t *position)
+{
+    switch (op) {
+    case ALLOT__OP__OP_ALLOC:
+        return allot_heap_alloc(&pool->heap, size, align, position);
+    case ALLOT__OP__OP_ALLOC_PAGES:
+        return pool->pages->ops->alloc_pages(pool->pages, size / pool->info->page_size, align,
+                                             position);
+    case ALLOT__OP__OP_ALLOC_PAGES_AT:
+        return pool->pages->ops->alloc_pages_at(pool->pages, *position,
+                                                size / pool->info->page_size);
+    case ALLOT__OP__OP_ALLOC_IDS:
+        return pool->ids->ops->alloc_id(pool->ids, size, align, position);
+    default:
+        assert(op == ALLOT__OP__OP_ALLOC_IDS_AT);
+        return pool->ids->ops->alloc_fixed_id(pool->ids, *position, size);
+    }
+}
+
+static void give_back(struct pool *pool, enum record_kind kind, uint64_t position, uint64_t size,
+                      uint64_t align)
+{
+    int rc;
+
+    if (kind == RECORD_BYTES)
+        rc = allot_heap_dealloc(&pool->heap, position, size, align);
+    else if (kind == RECORD_PAGES)
+        rc = pool->pages->ops->dealloc_pages(pool->pages, position, size / pool->info->page_size);
+    else
+        rc = pool->ids->ops->dealloc_id(pool->ids, position, size);
+    if (rc)
+        pool_panic(pool, "the allocator does not know what the ledger has");
+}
+
+/* The largest size, in what the record counts, that would be granted now at this alignment. */
+static uint64_t largest(struct pool *pool, Allot__Op op, uint64_t align)
+{
+    enum record_kind kind = op_kind(op);
+    uint64_t unit = op_unit(pool, op);
+    uint64_t low = 0;
+    uint64_t high;
+
+    if (kind == RECORD_BYTES)
+        high = allot_heap_largest_free(&pool->heap);
+    else if (kind == RECORD_PAGES)
+        high = pool->pages->ops->largest_free(pool->pages);
+    else
+        high = pool->ids->ops->largest_free(pool->ids);
+    if (align <= (kind == RECORD_BYTES ? BYTES_ALIGN : unit))
+        return high * unit;
+    /* Alignment makes it less: find out by trying. */
+    while (low < high) {
+        uint64_t middle = high - (high - low) / 2;
+        uint64_t position = 0;
+        if (take(pool, op, middle * unit, align, &position) == 0) {
+            give_back(pool, kind, position, middle * unit, align);
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low * unit;
+}
+
+/* ---- memory ---- */
+
+static bool is_committed(const struct pool *pool, uint64_t position, uint64_t size)
+{
+    uint64_t page = position / pool->info->page_size;
+    uint64_t last = (position + size - 1) / pool->info->page_size;
+
+    for (; page <= last; page++) {
+        if (page % 64 == 0 && last - page >= 63) {
+            if (pool->committed[page / 64] != UINT64_MAX)
+                return false;
+            page += 63;
+        } else if (!(pool->committed[page / 64] >> page % 64 & 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether [position, position+size) needs memory first; then *o says what to commit. */
+static bool needs_commit(const struct pool *pool, struct pool_operation *o, uint64_t position,
+                         uint64_t size)
+{
+    uint64_t page_size = pool->info->page_size;
+
+    if (is_committed(pool, position, size))
+        return false;
+    o->commit_offset = ALLOT_ALIGN_DOWN(position, page_size);
+    o->commit_size = ALLOT_ALIGN_UP(position + size, page_size) - o->commit_offset;
+    return true;
+}
+
+/* Makes room in the ledger where it gets short, before the lock is taken: it may block. What fails
+ * here is met again, and answered, where a slot is needed. */
+static void make_room(struct pool *pool)
+{
+    uint32_t committed;
+
+    if (!atomic_load_explicit(&pool->low, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&pool->growing);
+    if (pool->low) {
+        int rc = records_grow_file(&pool->records, &committed);
+        pthread_mutex_lock(&pool->lock);
+        if (!rc)
+            rc = records_grow(&pool->records, committed);
+        pool->low = records_low(&pool->records);
+        pthread_mutex_unlock(&pool->lock);
+        if (rc)
+            log_warning("pool %s: no room for more records: %s", pool->info->name, strerror(-rc));
+    }
+    pthread_mutex_unlock(&pool->growing);
+}
+
+/* Bytes that the user may still ask for. */
+static uint64_t quota_left(const struct pool *pool, uint32_t uid)
+{
+    uint64_t used = tally_get(&pool->users, uid).bytes;
+
+    return used < pool->config.quota ? pool->config.quota - used : 0;
+}
+
+/* ---- grants ---- */
+
+/* Checks a grant's numbers and turns them into what the record counts. */
+static int check_grant(const struct pool *pool, struct pool_operation *o, uint64_t *ret_size)
+{
+    uint64_t size;
+
+    if (o->align == 0)
+        o->align = op_kind(o->op) == RECORD_BYTES ? BYTES_ALIGN : op_unit(pool, o->op);
+    if (!ALLOT_IS_POW2(o->align) || o->size == 0 ||
+        __builtin_mul_overflow(o->size, op_unit(pool, o->op), &size) || size > INT64_MAX)
+        return ALLOT_E_INVALID;
+    if (op_kind(o->op) != RECORD_IDS && o->align > pool->info->size_max)
+        return ALLOT_E_INVALID;
+    *ret_size = size;
+    return 0;
+}
+
+static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
+{
+    uint32_t record;
+    uint32_t reference;
+    struct timespec now;
+
+    if (!records_reserve(&pool->records, &record, &reference)) {
+        give_back(pool, op_kind(o->op), o->position, size, o->align);
+        tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
+                     kind_ids(op_kind(o->op), size));
+        answer(o, -ALLOT__ERROR__E_LIMIT, 0);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    struct ledger_record *r = &pool->records.record[record];
+    r->position = o->position;
+    r->size = size;
+    r->time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    r->tag = o->tag;
+    r->uid = o->uid;
+    r->creator = (uint16_t)o->slot;
+    r->kind = (uint8_t)op_kind(o->op);
+    r->align_log2 = (uint8_t)__builtin_ctzll(o->align);
+    uint64_t word = ledger_reference_word(o->slot, r->generation, record);
+    ledger_entry_intend(o->entry, record, reference, 0, word);
+    records_commit(&pool->records, record, reference, word);
+    pool_count_in(pool, r, o->slot);
+    pool->low = records_low(&pool->records);
+    answer(o, 0, o->position);
+}
+
+static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
+{
+    enum record_kind kind = op_kind(o->op);
+    uint64_t size;
+    int rc = check_grant(pool, o, &size);
+
+    if (rc) {
+        answer(o, rc, 0);
+        return POOL_DONE;
+    }
+    if (pool->records.live >= pool->config.allocations_max || !tally_reserve(&pool->users) ||
+        !tally_reserve(&pool->tags)) {
+        answer(o, -ALLOT__ERROR__E_LIMIT, 0);
+        return POOL_DONE;
+    }
+    uint64_t left = quota_left(pool, o->uid);
+    if (kind_bytes(kind, size) > left) {
+        answer(o, -ALLOT__ERROR__E_QUOTA, left / op_unit(pool, o->op));
+        return POOL_DONE;
+    }
+    rc = take(pool, o->op, size, o->align, &o->position);
+    if (rc) {
+        uint64_t most = rc == ALLOT_E_NO_MEMORY ? largest(pool, o->op, o->align) : 0;
+        answer(o, rc, most / op_unit(pool, o->op));
+        return POOL_DONE;
+    }
+    tally_add(&pool->users, o->uid, kind_bytes(kind, size), kind_ids(kind, size));
+    if (kind != RECORD_IDS && needs_commit(pool, o, o->position, size))
+        return POOL_COMMIT;
+    grant(pool, o, size);
+    return POOL_DONE;
+}
+
+static void undo_alloc(struct pool *pool, struct pool_operation *o)
+{
+    uint64_t size = o->size * op_unit(pool, o->op);
+
+    give_back(pool, op_kind(o->op), o->position, size, o->align);
+    tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
+                 kind_ids(op_kind(o->op), size));
+}
+
+/* ---- releases ---- */
+
+/* The live record that the operation names and the session's reference to it. */
+static int find_held(const struct pool *pool, const struct pool_operation *o, uint32_t *ret_record,
+                     uint32_t *ret_reference)
+{
+    uint32_t record = records_find(&pool->records, op_kind(o->op), o->position);
+
+    if (record == RECORDS_NONE)
+        return ALLOT_E_NOT_ALLOCATED;
+    *ret_reference = records_reference_of(&pool->records, record, o->slot);
+    if (*ret_reference == RECORDS_NONE)
+        return -ALLOT__ERROR__E_NOT_OWNER;
+    *ret_record = record;
+    return 0;
+}
+
+static void release(struct pool *pool, uint32_t record, uint32_t reference)
+{
+    const struct ledger_record *r = &pool->records.record[record];
+    unsigned slot = ledger_reference_slot(pool->records.reference[reference]);
+
+    if (!records_drop(&pool->records, reference))
+        return;
+    pool_count_out(pool, r, slot);
+    give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
+}
+
+static void free_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record;
+    uint32_t reference;
+    int rc = find_held(pool, o, &record, &reference);
+    uint64_t size;
+
+    if (!rc && o->size &&
+        (__builtin_mul_overflow(o->size, op_unit(pool, o->op), &size) ||
+         size != pool->records.record[record].size))
+        rc = ALLOT_E_NOT_ALLOCATED;
+    if (!rc) {
+        ledger_entry_intend(o->entry, record, reference, pool->records.reference[reference], 0);
+        release(pool, record, reference);
+    }
+    answer(o, rc, 0);
+}
+
+/* ---- resizing ---- */
+
+static void resize(struct pool *pool, struct pool_operation *o, uint32_t record, uint32_t reference)
+{
+    struct ledger_record *r = &pool->records.record[record];
+    uint64_t old = r->size;
+
+    ledger_entry_intend(o->entry, record, reference, old, o->size);
+    atomic_store_explicit(&r->size, o->size, memory_order_release);
+    tally_resize(&pool->tags, r->tag, old, o->size);
+    tally_resize(&pool->users, r->uid, old, o->size);
+    pool->holdings[o->slot].bytes += o->size - old;
+    pool->used_bytes += o->size - old;
+    answer(o, 0, o->position);
+}
+
+static enum pool_step resize_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record;
+    uint32_t reference;
+    int rc = find_held(pool, o, &record, &reference);
+
+    if (!rc && (o->size == 0 || o->size > INT64_MAX))
+        rc = ALLOT_E_INVALID;
+    if (rc) {
+        answer(o, rc, 0);
+        return POOL_DONE;
+    }
+    struct ledger_record *r = &pool->records.record[record];
+    uint64_t left = quota_left(pool, r->uid);
+    if (o->size > r->size && o->size - r->size > left) {
+        answer(o, -ALLOT__ERROR__E_QUOTA, r->size + left);
+        return POOL_DONE;
+    }
+    rc = allot_heap_realloc(&pool->heap, o->position, r->size, 1ull << r->align_log2, o->size);
+    if (rc) {
+        answer(o, rc, rc == ALLOT_E_NO_MEMORY ? allot_heap_largest_free(&pool->heap) : 0);
+        return POOL_DONE;
+    }
+    if (needs_commit(pool, o, o->position, o->size))
+        return POOL_COMMIT;
+    resize(pool, o, record, reference);
+    return POOL_DONE;
+}
+
+static void undo_resize(struct pool *pool, const struct pool_operation *o)
+{
+    const struct ledger_record *r =
+        &pool->records.record[records_find(&pool->records, RECORD_BYTES, o->position)];
+
+    if (allot_heap_realloc(&pool->heap, o->position, o->size, 1ull << r->align_log2, r->size))
+        pool_panic(pool, "a block cannot be made as small as it was");
+}
+
+/* ---- the rest ---- */
+
+static void usable_size_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint64_t usable = 0;
+    int rc = ALLOT_E_NOT_ALLOCATED;
+
+    if (records_find(&pool->records, RECORD_BYTES, o->position) != RECORDS_NONE)
+        rc = pool->bytes->ops->usable_size(pool->bytes, o->position, &usable);
+    answer(o, rc, usable);
+}
+
+static void add_memory_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint64_t old = pool->info->size;
+    uint64_t bytes;
+
+    if (o->size == 0 || !allot_align_up(o->size, pool->info->page_size, &bytes) ||
+        bytes > pool->info->size_max - old) {
+        answer(o, ALLOT_E_INVALID, old);
+        return;
+    }
+    int rc = pool->pages->ops->add_memory(pool->pages, old, bytes);
+    if (!rc) {
+        ledger_entry_intend(o->entry, 0, 0, old, old + bytes);
+        atomic_store_explicit(&pool->info->size, old + bytes, memory_order_release);
+    }
+    answer(o, rc, pool->info->size);
+}
+
+enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
+{
+    enum pool_step step = POOL_DONE;
+
+    make_room(pool);
+    pthread_mutex_lock(&pool->lock);
+    switch (o->op) {
+    case ALLOT__OP__OP_ALLOC:
+    case ALLOT__OP__OP_ALLOC_PAGES:
+    case ALLOT__OP__OP_ALLOC_PAGES_AT:
+    case ALLOT__OP__OP_ALLOC_IDS:
+    case ALLOT__OP__OP_ALLOC_IDS_AT:
+        step = alloc_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_FREE:
+    case ALLOT__OP__OP_FREE_PAGES:
+    case ALLOT__OP__OP_FREE_IDS:
+        free_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_RESIZE:
+        step = resize_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_USABLE_SIZE:
+        usable_size_locked(pool, o);
+        break;
+    default:
+        assert(o->op == ALLOT__OP__OP_ADD_MEMORY);
+        add_memory_locked(pool, o);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return step;
+}
+
+static void undo(struct pool *pool, struct pool_operation *o)
+{
+    if (o->op == ALLOT__OP__OP_RESIZE)
+        undo_resize(pool, o);
+    else
+        undo_alloc(pool, o);
+}
+
+void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
+{
+    make_room(pool);
+    pthread_mutex_lock(&pool->lock);
+    if (rc) {
+        undo(pool, o);
+        answer(o, -ALLOT__ERROR__E_COMMIT, 0);
+    } else {
+        pool_mark_committed(pool, o->commit_offset, o->commit_size);
+        if (o->op == ALLOT__OP__OP_RESIZE) {
+            uint32_t record = records_find(&pool->records, RECORD_BYTES, o->position);
+            resize(pool, o, record, records_reference_of(&pool->records, record, o->slot));
+        } else {
+            grant(pool, o, o->size * op_unit(pool, o->op));
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (rc)
+        log_warning("pool %s: cannot commit %llu bytes: %s", pool->info->name,
+                    (unsigned long long)o->commit_size, strerror(-rc));
+}
+
+void pool_abandon(struct pool *pool, struct pool_operation *o)
+{
+    pthread_mutex_lock(&pool->lock);
+    undo(pool, o);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max)
+{
+    uint32_t reference;
+
+    pthread_mutex_lock(&pool->lock);
+    while ((reference = records_first_held(&pool->records, slot)) != RECORDS_NONE && max-- > 0)
+        release(pool, ledger_reference_record(pool->records.reference[reference]), reference);
+    pthread_mutex_unlock(&pool->lock);
+    return reference != RECORDS_NONE;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool.
+ *
+ * What it is: the composition of a region (memfd), a page allocator that owns it, a byte heap that
+ * takes pages from that, an ID space, and the ledger's part that records what was granted. This
+ * file opens, rebuilds, describes and checks it; operation.c serves requests. What it is not: it
+ * does not know sessions beyond their slot, nor connections, nor messages.
+ *
+ * Invariants, whenever the lock is free: every live record is taken in its allocator, with exactly
+ * its size; what is taken besides is a reservation that waits for memory (pool_finish) or belongs
+ * to the heap. Sums (tags, users, holdings, counts) are those of the live records, users also of
+ * the reservations. Every byte of a live block or page run is backed with memory.
+ *
+ * Locks: `lock` for all state; never across I/O.
+ *
+ * Limits: ALLOCATIONS_MAX, SESSIONS_MAX; regions below 2^47 bytes.
+ */
+#include "pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "region.h"
+
+static void *metadata_resize(void *ctx, void *ptr, size_t old_size, size_t new_size)
+{
+    (void)ctx;
+    (void)old_size;
+    if (new_size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    return realloc(ptr, new_size);
+}
+
+static const struct allot_meta metadata = {.resize = metadata_resize};
+
+/* ---- state that both files change ---- */
+
+void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size)
+{
+    uint64_t last = (position + size - 1) / pool->info->page_size;
+
+    for (uint64_t page = position / pool->info->page_size; page <= last; page++) {
+        uint64_t bit = 1ull << page % 64;
+        pool->committed_pages += !(pool->committed[page / 64] & bit);
+        pool->committed[page / 64] |= bit;
+    }
+}
+
+void pool_count_in(struct pool *pool, const struct ledger_record *record, unsigned slot)
+{
+    uint64_t bytes = kind_bytes(record->kind, record->size);
+    uint64_t ids = kind_ids(record->kind, record->size);
+    struct pool_holding *holding = &pool->holdings[slot];
+
+    tally_add(&pool->tags, record->tag, bytes, ids);
+    holding->allocations++;
+    holding->bytes += bytes;
+    holding->ids += ids;
+    pool->used_bytes += bytes;
+    pool->counts[record->kind]++;
+}
+
+void pool_count_out(struct pool *pool, const struct ledger_record *record, unsigned slot)
+{
+    uint64_t bytes = kind_bytes(record->kind, record->size);
+    uint64_t ids = kind_ids(record->kind, record->size);
+    struct pool_holding *holding = &pool->holdings[slot];
+
+    tally_remove(&pool->tags, record->tag, bytes, ids);
+    tally_remove(&pool->users, record->uid, bytes, ids);
+    holding->allocations--;
+    holding->bytes -= bytes;
+    holding->ids -= ids;
+    pool->used_bytes -= bytes;
+    pool->counts[record->kind]--;
+}
+
+/* ---- rights and statistics ---- */
+
+Allot__Access pool_access(struct pool *pool, const struct peer *peer)
+{
+    pthread_mutex_lock(&pool->lock);
+    Allot__Access access =
+        pool->retired ? ALLOT__ACCESS__ACCESS_NONE : config_access(&pool->config, peer);
+    pthread_mutex_unlock(&pool->lock);
+    return access;
+}
+
+void pool_configure(struct pool *pool, const struct config_pool *config)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->retired = !config;
+    if (config) {
+        pool->config.quota = config->quota;
+        pool->config.allocations_max = config->allocations_max;
+        memcpy(pool->config.rules, config->rules, sizeof(pool->config.rules));
+        pool->config.n_rules = config->n_rules;
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t pool_live(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    uint32_t live = pool->records.live;
+    pthread_mutex_unlock(&pool->lock);
+    return live;
+}
+
+void pool_info(struct pool *pool, Allot__PoolInfo *ret)
+{
+    pthread_mutex_lock(&pool->lock);
+    ret->pool = pool->index + 1;
+    ret->name = pool->info->name;
+    ret->allocator = pool->info->allocator;
+    ret->page_size = pool->info->page_size;
+    ret->size = pool->info->size;
+    ret->size_max = pool->info->size_max;
+    ret->committed_bytes = pool->committed_pages * pool->info->page_size;
+    ret->used_bytes = pool->used_bytes;
+    ret->largest_free = allot_heap_largest_free(&pool->heap);
+    ret->free_pages = pool->pages->ops->available_pages(pool->pages);
+    ret->largest_free_pages = pool->pages->ops->largest_free(pool->pages);
+    ret->heap_bytes = pool->bytes->ops->total_bytes(pool->bytes);
+    ret->heap_free_bytes = pool->bytes->ops->available_bytes(pool->bytes);
+    ret->blocks = pool->counts[RECORD_BYTES];
+    ret->page_runs = pool->counts[RECORD_PAGES];
+    ret->id_ranges = pool->counts[RECORD_IDS];
+    ret->ids = pool->ids->ops->size(pool->ids);
+    ret->ids_used = pool->ids->ops->used(pool->ids);
+    ret->metadata_bytes =
+        pool->pages->ops->metadata_bytes(pool->pages) +
+        pool->bytes->ops->metadata_bytes(pool->bytes) + pool->ids->ops->metadata_bytes(pool->ids) +
+        records_bytes(&pool->records) +
+        (pool->tags.capacity + pool->users.capacity) * sizeof(struct tally_entry) +
+        pool->info->size_max / pool->info->page_size / 8 +
+        SESSIONS_MAX * sizeof(struct pool_holding);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size_t max)
+{
+    pthread_mutex_lock(&pool->lock);
+    size_t count = tally_list(&pool->tags, from, ret, max);
+    pthread_mutex_unlock(&pool->lock);
+    return count;
+}
+
+struct pool_holding pool_holding(struct pool *pool, unsigned slot)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct pool_holding holding = pool->holdings[slot];
+    pthread_mutex_unlock(&pool->lock);
+    return holding;
+}
+
+/* ---- opening ---- */
+
+static void visit_committed(void *ctx, uint64_t offset, uint64_t size)
+{
+    struct pool *pool = ctx;
+
+    pool_mark_committed(pool, offset, size);
+}
+
+static int claim_record(struct pool *pool, const struct ledger_record *r)
+{
+    switch (r->kind) {
+    case RECORD_BYTES:
+        return allot_heap_claim(&pool->heap, r->position, r->size, 1ull << r->align_log2);
+    case RECORD_PAGES:
+        return pool->pages->ops->alloc_pages_at(pool->pages, r->position,
+                                                r->size / pool->info->page_size);
+    case RECORD_IDS:
+        return pool->ids->ops->alloc_fixed_id(pool->ids, r->position, r->size);
+    default:
+        return ALLOT_E_INVALID;
+    }
+}
+
+/* Rebuilds allocators and sums from the live records. */
+static int rebuild(struct pool *pool)
+{
+    uint32_t top = pool->info->references_top;
+
+    for (uint32_t i = 0; i < top; i++) {
+        uint64_t word = pool->records.reference[i];
+        if (!word)
+            continue;
+        const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
+        if (!tally_reserve(&pool->users) || !tally_reserve(&pool->tags))
+            return -ENOMEM;
+        int rc = r->align_log2 < 64 ? claim_record(pool, r) : ALLOT_E_INVALID;
+        if (rc) {
+            log_error("pool %s: the allocation of %llu at %#llx cannot be claimed (error %d)",
+                      pool->info->name, (unsigned long long)r->size,
+                      (unsigned long long)r->position, rc);
+            return -EBADMSG;
+        }
+        tally_add(&pool->users, r->uid, kind_bytes(r->kind, r->size), kind_ids(r->kind, r->size));
+        pool_count_in(pool, r, ledger_reference_slot(word));
+    }
+    int rc = region_committed(pool->fd, visit_committed, pool);
+    return rc ? rc : pool_check(pool) ? 0 : -EBADMSG;
+}
+
+static int make_allocators(struct pool *pool)
+{
+    const struct ledger_pool *info = pool->info;
+    int rc = allot_bitmap_pages.create(&metadata, info->page_size, &pool->pages);
+
+    if (!rc)
+        rc = pool->config.allocator->create(&metadata, &pool->bytes);
+    if (!rc)
+        rc = allot_bitmap_ids.create(&metadata, &pool->ids);
+    /* Position 0 is never granted, so the first page is nobody's. */
+    if (!rc)
+        rc = pool->pages->ops->init(pool->pages, info->page_size, info->size - info->page_size);
+    if (!rc)
+        rc = pool->ids->ops->init(pool->ids, 1, info->ids);
+    if (rc)
+        return rc == ALLOT_E_NO_MEMORY ? -ENOMEM : -EINVAL;
+    allot_heap_init(&pool->heap, pool->bytes, pool->pages);
+    return 0;
+}
+
+static int make_region(struct pool *pool, const struct config_pool *config)
+{
+    struct ledger_pool *info = pool->info;
+    char name[sizeof("allot-") + CODEC_NAME_MAX] = "allot-";
+    int rc = region_create(strcat(name, config->name), config->size_max, &pool->fd);
+
+    if (rc)
+        return rc;
+    strncpy(info->allocator, config->allocator->name, sizeof(info->allocator) - 1);
+    info->size_max = config->size_max;
+    info->page_size = config->page_size;
+    info->ids = config->ids;
+    info->size = config->size;
+    return 0;
+}
+
+/* Fits the wishes to what the ledger has: a pool that lives keeps its shape. */
+static int adopt_region(struct pool *pool, int fd)
+{
+    const struct ledger_pool *info = pool->info;
+    struct config_pool *config = &pool->config;
+
+    if (region_verify(fd, info->size_max)) {
+        log_error("pool %s: its descriptor is not its region", info->name);
+        return -EBADMSG;
+    }
+    if (config->size_max != info->size_max || config->page_size != info->page_size ||
+        config->ids != info->ids || strcmp(config->allocator->name, info->allocator) != 0)
+        log_warning("pool %s: keeps its size, pages, IDs and allocator while it is in use",
+                    info->name);
+    pool->fd = fd;
+    return 0;
+}
+
+int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
+              const struct config_pool *config, int fd)
+{
+    struct ledger_pool *info = &ledger->pools[index];
+
+    *pool = (struct pool){.index = index, .fd = -1, .ledger = ledger, .info = info};
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_mutex_init(&pool->growing, NULL);
+    pool->retired = !config;
+    if (config)
+        pool->config = *config;
+    int rc = fd < 0 ? make_region(pool, config) : 0;
+    if (!rc && !pool->config.allocator)
+        pool->config.allocator = config_allocator(info->allocator);
+    if (!rc && !pool->config.allocator) {
+        log_error("pool %s: its allocator %s is not built in", info->name, info->allocator);
+        rc = -EBADMSG;
+    }
+    if (!rc && fd >= 0)
+        rc = adopt_region(pool, fd);
+    if (!rc)
+        rc = make_allocators(pool);
+    if (!rc)
+        rc = records_open(&pool->records, ledger, index);
+    if (!rc)
+        rc = tally_init(&pool->tags);
+    if (!rc)
+        rc = tally_init(&pool->users);
+    pool->holdings = calloc(SESSIONS_MAX, sizeof(*pool->holdings));
+    pool->committed = calloc(info->size_max / info->page_size / 64 + 1, sizeof(uint64_t));
+    if (!rc && (!pool->holdings || !pool->committed))
+        rc = -ENOMEM;
+    if (!rc)
+        rc = rebuild(pool);
+    if (rc) {
+        if (pool->fd == fd)
+            pool->fd = -1; /* still the caller's */
+        pool_close(pool);
+        return rc;
+    }
+    pool->low = records_low(&pool->records);
+    if (fd < 0) /* the name makes it a pool, so it comes last */
+        memcpy(info->name, config->name, sizeof(info->name));
+    return 0;
+}
+
+void pool_close(struct pool *pool)
+{
+    if (pool->pages)
+        pool->pages->ops->destroy(pool->pages);
+    if (pool->bytes)
+        pool->bytes->ops->destroy(pool->bytes);
+    if (pool->ids)
+        pool->ids->ops->destroy(pool->ids);
+    records_close(&pool->records);
+    tally_deinit(&pool->tags);
+    tally_deinit(&pool->users);
+    free(pool->holdings);
+    free(pool->committed);
+    if (pool->fd >= 0)
+        close(pool->fd);
+    pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->growing);
+}
+
+/* ---- checking ---- */
+
+bool pool_check(struct pool *pool)
+{
+    uint64_t sums[RECORD_IDS + 1] = {0};
+    uint64_t footprints = 0;
+    const char *wrong = NULL;
+
+    pthread_mutex_lock(&pool->lock);
+    for (uint32_t i = 0; i < pool->info->references_top; i++) {
+        uint64_t word = pool->records.reference[i];
+        uint64_t start;
+        uint64_t size;
+        if (!word)
+            continue;
+        const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
+        sums[r->kind] += r->size;
+        if (r->kind != RECORD_BYTES)
+            continue;
+        if (pool->bytes->ops->footprint(pool->bytes, r->position, r->size, 1ull << r->align_log2,
+                                        &start, &size))
+            wrong = "a block lies where none can";
+        else
+            footprints += size;
+    }
+    uint64_t page_size = pool->info->page_size;
+    if (pool->pages->ops->check(pool->pages) || pool->bytes->ops->check(pool->bytes) ||
+        pool->ids->ops->check(pool->ids))
+        wrong = "an allocator's invariant does not hold";
+    else if (pool->bytes->ops->used_bytes(pool->bytes) != footprints)
+        wrong = "the byte heap has other blocks than the ledger";
+    else if (pool->pages->ops->used_pages(pool->pages) * page_size !=
+             sums[RECORD_PAGES] + pool->bytes->ops->total_bytes(pool->bytes))
+        wrong = "the page allocator has other pages than ledger and heap";
+    else if (pool->ids->ops->used(pool->ids) != sums[RECORD_IDS])
+        wrong = "the ID allocator has other IDs than the ledger";
+    else if (pool->used_bytes != sums[RECORD_BYTES] + sums[RECORD_PAGES])
+        wrong = "the sums are not those of the ledger";
+    pthread_mutex_unlock(&pool->lock);
+    if (wrong)
+        log_error("pool %s: %s", pool->info->name, wrong);
+    return !wrong;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool: one region, the allocators that manage it, and its part of the ledger, kept in step under
+ * one lock. Every public function takes the lock itself; none holds it across I/O.
+ */
+#ifndef ALLOTD_POOL_H
+#define ALLOTD_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <allot/heap.h>
+#include <allot/id.h>
+
+#include "config.h"
+#include "records.h"
+#include "tally.h"
+
+/* What one session holds in the pool. */
+struct pool_holding {
+    uint64_t allocations;
+    uint64_t bytes;
+    uint64_t ids;
+};
+
+struct pool {
+    pthread_mutex_t lock;
+    pthread_mutex_t growing; /* one thread at a time makes room in the ledger; taken before lock */
+    atomic_bool low;         /* the ledger's part wants room */
+    bool retired;            /* not in the configuration any more: kept for what is live in it */
+    unsigned index;          /* in the ledger; its number on the wire is one more */
+    int fd;                  /* the region */
+    struct ledger *ledger;
+    struct ledger_pool *info;
+    struct config_pool config; /* quota, allocations_max and rules may change */
+    struct allot_page *pages;
+    struct allot_byte *bytes;
+    struct allot_id *ids;
+    struct allot_heap heap;
+    struct records records;
+    struct tally tags;
+    struct tally users;
+    struct pool_holding *holdings; /* SESSIONS_MAX */
+    uint64_t *committed;           /* a bit a page: backed with memory */
+    uint64_t committed_pages;
+    uint64_t used_bytes;             /* asked for by live blocks and page runs */
+    uint64_t counts[RECORD_IDS + 1]; /* live allocations of each kind */
+};
+
+/* One item of a request, and its answer. */
+struct pool_operation {
+    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY */
+    unsigned slot;
+    uint32_t uid;
+    struct ledger_entry *entry; /* begun by the caller, finished by the pool */
+    uint64_t position;
+    uint64_t size; /* as in the request: bytes, pages or IDs; 0 for frees: do not compare */
+    uint64_t align;
+    uint32_t tag;
+    Allot__Error error; /* the answer */
+    uint64_t value;
+    uint64_t commit_offset; /* with POOL_COMMIT: what needs memory first */
+    uint64_t commit_size;
+};
+
+enum pool_step {
+    POOL_DONE,   /* answered: error and value are set, the entry is finished */
+    POOL_COMMIT, /* reserved: commit the range, without any lock, and call pool_finish() */
+};
+
+/*
+ * Opens pool `index` of the ledger. `fd` -1: a new pool as `config` says, with a new region; else
+ * what an earlier daemon left, rebuilt from the ledger's records and checked; then the ledger's
+ * sizes hold and of `config` only quota, limits and rules. NULL config: kept for what is live in
+ * it, with rights for nobody. 0; -errno; -EBADMSG where ledger and region do not fit (the log says
+ * how). Takes fd over on success.
+ */
+int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
+              const struct config_pool *config, int fd);
+void pool_close(struct pool *pool);
+
+/* Carries one item out, or as far as it goes without waiting. */
+enum pool_step pool_execute(struct pool *pool, struct pool_operation *operation);
+/* The second half after POOL_COMMIT; `rc` is what region_commit() said. */
+void pool_finish(struct pool *pool, struct pool_operation *operation, int rc);
+/* Undoes the reservation of a POOL_COMMIT whose session has ended; nothing is answered. */
+void pool_abandon(struct pool *pool, struct pool_operation *operation);
+
+/* Drops up to `max` references of the session; true where it holds more. */
+bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max);
+
+/* What the process may do now. Rules change only by pool_configure(). */
+Allot__Access pool_access(struct pool *pool, const struct peer *peer);
+/* New quota, limits and rules; NULL: the pool is retired. */
+void pool_configure(struct pool *pool, const struct config_pool *config);
+uint32_t pool_live(struct pool *pool); /* allocations */
+
+/* Statistics. The strings in *ret belong to the pool. `access` is left alone. */
+void pool_info(struct pool *pool, Allot__PoolInfo *ret);
+size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size_t max);
+struct pool_holding pool_holding(struct pool *pool, unsigned slot);
+
+/* ---- between pool.c and operation.c, under the lock ---- */
+
+static inline uint64_t kind_bytes(enum record_kind kind, uint64_t size)
+{
+    return kind == RECORD_IDS ? 0 : size;
+}
+
+static inline uint64_t kind_ids(enum record_kind kind, uint64_t size)
+{
+    return kind == RECORD_IDS ? size : 0;
+}
+
+/* A record became live, or ceases to be (users are charged earlier, when space is reserved). */
+void pool_count_in(struct pool *pool, const struct ledger_record *record, unsigned slot);
+void pool_count_out(struct pool *pool, const struct ledger_record *record, unsigned slot);
+/* [position, position+size), whole pages, is backed with memory. */
+void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size);
+
+/* Recounts allocators, ledger and sums against each other; with no reservation outstanding. True
+ * where all agree; else the log says what does not. */
+bool pool_check(struct pool *pool);
+
+#endif

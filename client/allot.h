@@ -14,15 +14,21 @@
  * (allot_set_timeout(), 5 s at first). After ALLOT_E_TIMEOUT it is unknown whether the daemon
  * carried the operation out; what it granted then belongs to the session and is freed with it.
  *
+ * A signal neither breaks a call nor lengthens it. No function may be called from a signal handler,
+ * and no thread may be cancelled in one.
+ *
  * Threads. All functions may be called from any thread at any time, except that allot_close() and
  * allot_detach() must not run beside other calls on the same session or pool. Calls of several
  * threads share the connection and do not wait for each other's answers.
  *
- * Fork. The child has no session: in it every call returns ALLOT_E_FORKED (allot_close() only frees
- * memory), and the pool is not mapped. It can open a session of its own.
+ * Fork. The child has no session: in it every call returns ALLOT_E_FORKED (allot_close() and
+ * allot_detach() only free what is the child's own), and the pool is not mapped: allot_ptr() gives
+ * NULL. It can open a session of its own.
  *
  * Death. When the process ends, all that it held is free again. When the daemon ends, mappings stay
- * readable and writable; calls return ALLOT_E_DISCONNECTED.
+ * readable and writable; calls return ALLOT_E_DISCONNECTED. A session is also at its end when the
+ * two sides no longer agree what was asked (a cut or garbled answer, a request refused while others
+ * were behind it): from then on each call returns the same FRAME_SIZE, MALFORMED or SEQUENCE.
  */
 #ifndef ALLOT_H
 #define ALLOT_H
@@ -34,6 +40,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define ALLOT_VERSION "0.1.0"
 
@@ -75,12 +82,14 @@ struct allot_pool;
 /*
  * Connects to the daemon at `socket_path` and opens a session. NULL: the environment's
  * ALLOT_SOCKET, else /run/allot/allot.sock. The caller ends it with allot_close().
- * PATH, DISCONNECTED (nobody listens there), VERSION, LIMIT, SYSTEM, TIMEOUT.
+ * PATH, DISCONNECTED (nobody listens there), DENIED (by the socket's mode), VERSION, LIMIT, SYSTEM,
+ * TIMEOUT.
  */
 int allot_open(struct allot **ret, const char *socket_path);
 
-/* Detaches all pools, says goodbye (all that the session held is free then) and frees `a`, which
- * may be NULL. Never fails: where the daemon cannot be told, the process's end will tell it. */
+/* Detaches all pools (their handles are gone too), says goodbye (all that the session held is free
+ * then) and frees `a`, which may be NULL. Never fails: where the daemon cannot be told, the
+ * process's end will tell it. */
 void allot_close(struct allot *a);
 
 /* Milliseconds that a call may take from here on; -1 for ever, 0 is invalid. */
@@ -109,15 +118,17 @@ enum allot_access { ALLOT_READ = 1, ALLOT_WRITE = 2 };
 int allot_attach(struct allot *a, const char *name, enum allot_access access,
                  struct allot_pool **ret);
 
-/* Unmaps and frees `p`, which may be NULL. What was allocated stays allocated. */
+/* Unmaps and frees `p`, which may be NULL. What was allocated stays allocated. Core dumps leave the
+ * mapping out: they would hold all processes' data and commit every hole of the region. */
 void allot_detach(struct allot_pool *p);
 
 /* Bytes from the region's start that are mapped: every offset is below this. */
 uint64_t allot_pool_size(const struct allot_pool *p);
 uint64_t allot_page_size(const struct allot_pool *p);
 
-/* The address of an offset in this process; NULL for 0 and for what is out of the region. Nothing
- * is asked of the daemon, so a stale offset gives an address too. No system call, no lock. */
+/* The address of an offset in this process; NULL for 0, for what is out of the region, and in a
+ * forked child. Nothing is asked of the daemon, so a stale offset gives an address too. No system
+ * call, no lock. */
 void *allot_ptr(const struct allot_pool *p, uint64_t offset);
 /* The offset of an address in the mapping; 0 for any other address. */
 uint64_t allot_offset(const struct allot_pool *p, const void *ptr);
@@ -150,9 +161,10 @@ int allot_free(struct allot_pool *p, uint64_t offset);
 int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
 
 /*
- * Makes the block `size` bytes long, in place where it can, else by allocating, copying and
- * freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept. `old_size` is
- * its present size. On failure the block is as it was.
+ * Makes the block `size` bytes long, in place where it can, else by allocating (as `options` say),
+ * copying and freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept;
+ * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size. On failure the
+ * block is as it was; after TIMEOUT or DISCONNECTED either place may still be allocated.
  */
 int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                   const struct allot_options *options, uint64_t *ret_offset);
@@ -185,7 +197,7 @@ int allot_alloc_pages(struct allot_pool *p, uint64_t pages, const struct allot_o
                       uint64_t *ret_offset);
 int allot_alloc_pages_at(struct allot_pool *p, uint64_t offset, uint64_t pages,
                          const struct allot_options *options);
-/* The whole run, as it was granted. */
+/* The whole run, as it was granted; `pages` 0 is not compared. */
 int allot_free_pages(struct allot_pool *p, uint64_t offset, uint64_t pages);
 
 /* ---- IDs: one space a pool, from 1 ---- */
@@ -194,6 +206,7 @@ int allot_alloc_ids(struct allot_pool *p, uint64_t count, const struct allot_opt
                     uint64_t *ret_first);
 int allot_alloc_ids_at(struct allot_pool *p, uint64_t first, uint64_t count,
                        const struct allot_options *options);
+/* The whole range, as it was granted; `count` 0 is not compared. */
 int allot_free_ids(struct allot_pool *p, uint64_t first, uint64_t count);
 
 /* ---- statistics ---- */
@@ -227,7 +240,8 @@ struct allot_session_info {
 };
 
 /* Each calls `visit` for every entry, in rising order; a value other than 0 from it ends the list
- * and is returned. `visit` must not call the session. */
+ * and is returned. `visit` may call the session. Long lists take several calls, so entries that
+ * come or go meanwhile may be missed or seen. */
 int allot_list_pools(struct allot *a, int (*visit)(void *ctx, const struct allot_pool_info *),
                      void *ctx);
 int allot_list_tags(struct allot *a, uint32_t pool,
@@ -235,6 +249,7 @@ int allot_list_tags(struct allot *a, uint32_t pool,
 int allot_list_sessions(struct allot *a, int (*visit)(void *ctx, const struct allot_session_info *),
                         void *ctx);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

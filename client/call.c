@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls.
+ *
+ * What it is: the way of a request from a thread to the daemon and of its answers back, for any
+ * number of threads on one connection. What it is not: it knows nothing of what operations mean.
+ *
+ * Leader and followers. Of the threads that wait for answers, one (the leader) receives, without
+ * the lock, and hands out what came by its numbers; the others sleep, each on a condition of its
+ * own. A leader that has its own answers wakes another thread to lead. So a single thread pays one
+ * send and one receive a call and nothing else, and no thread of the library's own is needed.
+ *
+ * Numbers are given out and sent under one hold of the lock, so they reach the socket in order. A
+ * number is used up only by a send that worked. At most `window` of them are unanswered, counted
+ * from the oldest, as the daemon's journal counts. A thread that finds the window or the socket
+ * full queues; only the queue's head sends, so that a batch is not starved by single calls; it
+ * leads while nobody else does, since answers are what makes room.
+ *
+ * A thread that gives up at its deadline leaves its numbers pending with nobody waiting: late
+ * answers are dropped, and what is answered twice was answered by the first.
+ *
+ * Refusals. A request refused as a whole has taken no number. If it is the last one sent, its
+ * number is given out again. If others are behind it, each of them is refused too, as out of order,
+ * and what was asked can no longer be told: the session is broken, and all calls end with SEQUENCE.
+ * This library sends nothing that the daemon refuses as a whole, except to a daemon that lacks an
+ * operation.
+ *
+ * Invariants: oldest <= next <= oldest + window; pending[n] only for numbers in [oldest, next), and
+ * pending[oldest] unless it is next; waiter[n] is a call in call_run(), on its thread's stack, and
+ * leaves the table under the lock before that returns.
+ *
+ * Locks: `lock` alone; held while sending (which never waits), not while receiving or sleeping.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "allot.h"
+#include "call.h"
+
+#define PENDING 1
+
+/* How long the queue's head waits for a full socket while another thread leads, before it looks
+ * whether that has ended: nobody could wake it there. */
+#define RECHECK_MS 50
+
+_Static_assert((CODEC_INFLIGHT_MAX & (CODEC_INFLIGHT_MAX - 1)) == 0, "slots are found by a mask");
+_Static_assert(CODEC_BATCH_MAX == ALLOT_BATCH_MAX, "allot.h and codec.h disagree");
+
+static unsigned slot(uint64_t number)
+{
+    return (unsigned)(number % CODEC_INFLIGHT_MAX);
+}
+
+int calls_init(struct calls *s, const struct connection *connection, int timeout_ms)
+{
+    s->connection = *connection;
+    s->timeout_ms = timeout_ms;
+    s->broken = 0;
+    s->led = false;
+    s->next = s->oldest = 1;
+    s->window = CODEC_INFLIGHT_MAX;
+    s->batch_max = CODEC_BATCH_MAX;
+    memset(s->pending, 0, sizeof(s->pending));
+    s->queue = NULL;
+    s->queue_end = &s->queue;
+    s->totals = (struct call_totals){0};
+    pthread_mutex_init(&s->lock, NULL);
+    return connection_set_timeout(&s->connection, timeout_ms);
+}
+
+void calls_deinit(struct calls *s)
+{
+    connection_close(&s->connection);
+    pthread_mutex_destroy(&s->lock);
+}
+
+void calls_deinit_inherited(struct calls *s)
+{
+    connection_close_inherited(&s->connection);
+}
+
+int calls_set_timeout(struct calls *s, int timeout_ms)
+{
+    pthread_mutex_lock(&s->lock);
+    int r = connection_set_timeout(&s->connection, timeout_ms);
+    if (r == 0)
+        s->timeout_ms = timeout_ms;
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+struct call_totals calls_totals(struct calls *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct call_totals totals = s->totals;
+    pthread_mutex_unlock(&s->lock);
+    return totals;
+}
+
+static void wake(struct call *call)
+{
+    if (call->sleeping)
+        pthread_cond_signal(&call->wake);
+}
+
+/* Sleeps until woken for any reason, or TIMEOUT. */
+static int sleep_locked(struct calls *s, struct call *call, uint64_t deadline)
+{
+    pthread_condattr_t attributes;
+    int r;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&call->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    call->sleeping = true;
+    if (deadline == DEADLINE_NEVER) {
+        r = pthread_cond_wait(&call->wake, &s->lock);
+    } else {
+        struct timespec until = {.tv_sec = (time_t)(deadline / UINT64_C(1000000000)),
+                                 .tv_nsec = (long)(deadline % UINT64_C(1000000000))};
+        r = pthread_cond_timedwait(&call->wake, &s->lock, &until);
+    }
+    call->sleeping = false;
+    pthread_cond_destroy(&call->wake);
+    return r == ETIMEDOUT ? ALLOT_E_TIMEOUT : 0;
+}
+
+static void complete_locked(struct call *call, int result)
+{
+    call->result = result;
+    wake(call);
+}
+
+static void break_locked(struct calls *s, int code)
+{
+    if (!s->broken) {
+        s->broken = code;
+        s->broken_errno = errno;
+    }
+    for (uint64_t n = s->oldest; n < s->next; n++) {
+        struct call *call = s->waiter[slot(n)];
+        if (s->pending[slot(n)] && call && call->result == PENDING)
+            complete_locked(call, s->broken);
+        s->pending[slot(n)] = false;
+    }
+    s->oldest = s->next;
+    for (struct call *call = s->queue; call; call = call->next)
+        wake(call);
+}
+
+static bool is_pending_locked(const struct calls *s, uint64_t number)
+{
+    return number >= s->oldest && number < s->next && s->pending[slot(number)];
+}
+
+static void refused_locked(struct calls *s, const Allot__Reply *reply)
+{
+    int code = -(int)reply->refused;
+    uint64_t number = reply->number;
+
+    if (number == 0)
+        number = s->oldest; /* unreadable there, so it can only be the first of those unanswered */
+    if (!is_pending_locked(s, number))
+        return;
+    struct call *call = s->waiter[slot(number)];
+    if (!call || call->number != number || call->answered || number + call->count != s->next) {
+        if (call && call->number == number)
+            complete_locked(call, code);
+        break_locked(s, ALLOT_E_SEQUENCE);
+        return;
+    }
+    for (uint64_t n = number; n < s->next; n++)
+        s->pending[slot(n)] = false;
+    s->next = number;
+    complete_locked(call, code);
+}
+
+static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t frame_size, int *fd)
+{
+    for (unsigned i = 0; i < reply->count; i++) {
+        uint64_t number = reply->number + i;
+        if (!is_pending_locked(s, number))
+            continue;
+        s->pending[slot(number)] = false;
+        struct call *call = s->waiter[slot(number)];
+        if (!call)
+            continue;
+        size_t item = (size_t)(number - call->number);
+        call->codes[item] = reply->n_errors ? -(int)reply->errors[i] : 0;
+        call->values[item] = reply->n_values ? reply->values[i] : 0;
+        if (call->frame) {
+            memcpy(call->frame, s->in, frame_size);
+            call->frame_size = frame_size;
+        }
+        if (call->wants_fd && *fd >= 0) {
+            call->fd = *fd;
+            *fd = -1;
+        }
+        if (++call->answered == call->count)
+            complete_locked(call, 0);
+    }
+    while (s->oldest < s->next && !s->pending[slot(s->oldest)])
+        s->oldest++;
+}
+
+/* A reply whose columns do not fit its count, or with codes that no Error can be. */
+static bool reply_is_sound(const Allot__Reply *reply)
+{
+    if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
+        return false;
+    if ((reply->n_errors && reply->n_errors != reply->count) ||
+        (reply->n_values && reply->n_values != reply->count))
+        return false;
+    for (size_t i = 0; i < reply->n_errors; i++) {
+        if ((int)reply->errors[i] < 0)
+            return false;
+    }
+    return true;
+}
+
+/* The leader's step: one frame, or TIMEOUT. Whatever else fails has broken the session. */
+static int lead_locked(struct calls *s, uint64_t deadline)
+{
+    uint64_t slice_ns = s->connection.slice_ns;
+    Allot__Reply *reply;
+    size_t size = 0;
+    int fd = -1;
+
+    s->led = true;
+    pthread_mutex_unlock(&s->lock);
+    int r = connection_receive(&s->connection, slice_ns, deadline, s->in, &size, &fd);
+    if (r == 0) {
+        r = codec_decode_reply(&s->arena, s->in, size, &reply);
+        if (r == 0 && !reply_is_sound(reply))
+            r = ALLOT_E_MALFORMED;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->led = false;
+    s->totals.bytes_received += size;
+    if (r == ALLOT_E_TIMEOUT)
+        return r;
+    if (r < 0)
+        break_locked(s, r);
+    else if (reply->refused)
+        refused_locked(s, reply);
+    else
+        answered_locked(s, reply, size, &fd);
+    if (fd >= 0)
+        close(fd);
+    if (s->queue)
+        wake(s->queue);
+    return 0;
+}
+
+/* For a thread that is done: somebody who still waits must receive. */
+static void hand_over_locked(struct calls *s)
+{
+    if (s->led)
+        return;
+    for (uint64_t n = s->oldest; n < s->next; n++) {
+        struct call *call = s->waiter[slot(n)];
+        if (s->pending[slot(n)] && call && call->result == PENDING) {
+            wake(call);
+            return;
+        }
+    }
+    if (s->queue)
+        wake(s->queue);
+}
+
+/* 0: sent and entered in the table. CONNECTION_FULL: *ret_events is what to poll for, 0 where
+ * answers must come first. */
+static int send_locked(struct calls *s, Allot__Request *request, struct call *call,
+                       short *ret_events)
+{
+    size_t size;
+
+    if (s->broken)
+        return s->broken;
+    *ret_events = 0;
+    if (s->next - s->oldest + call->count > s->window)
+        return CONNECTION_FULL;
+    request->number = s->next;
+    int r = codec_encode_request(request, s->out, &size);
+    if (r < 0)
+        return r;
+    r = connection_send(&s->connection, s->out, size);
+    if (r != 0) {
+        *ret_events = POLLOUT;
+        return r;
+    }
+    s->totals.bytes_sent += size;
+    s->totals.calls++;
+    call->number = s->next;
+    call->answered = 0;
+    call->result = PENDING;
+    for (unsigned i = 0; i < call->count; i++) {
+        s->pending[slot(s->next)] = true;
+        s->waiter[slot(s->next)] = call;
+        s->next++;
+    }
+    return 0;
+}
+
+/* The queue's head makes room, or waits until there is some. */
+static int make_room_locked(struct calls *s, struct call *call, short events, uint64_t deadline)
+{
+    if (events == 0)
+        return s->led ? sleep_locked(s, call, deadline) : lead_locked(s, deadline);
+
+    bool leads = !s->led;
+    uint64_t until = leads ? deadline : deadline_in(RECHECK_MS);
+    s->led = true;
+    pthread_mutex_unlock(&s->lock);
+    int ready = connection_wait(&s->connection, leads ? (short)(events | POLLIN) : events,
+                                until < deadline ? until : deadline);
+    pthread_mutex_lock(&s->lock);
+    if (leads)
+        s->led = false;
+    if (ready == ALLOT_E_TIMEOUT && until < deadline)
+        return 0;
+    if (ready < 0)
+        return ready;
+    return leads && (ready & ~POLLOUT) ? lead_locked(s, deadline) : 0;
+}
+
+static void unqueue_locked(struct calls *s, struct call *call)
+{
+    struct call **at = &s->queue;
+
+    while (*at != call)
+        at = &(*at)->next;
+    *at = call->next;
+    if (!call->next)
+        s->queue_end = at;
+    if (s->queue)
+        wake(s->queue);
+}
+
+static int submit_locked(struct calls *s, Allot__Request *request, struct call *call,
+                         uint64_t deadline)
+{
+    short events = 0;
+    int r = CONNECTION_FULL;
+
+    if (!s->queue) {
+        r = send_locked(s, request, call, &events);
+        if (r != CONNECTION_FULL)
+            return r;
+    }
+    call->next = NULL;
+    *s->queue_end = call;
+    s->queue_end = &call->next;
+    for (;;) {
+        if (s->broken) {
+            r = s->broken;
+        } else if (s->queue == call) {
+            r = send_locked(s, request, call, &events);
+        }
+        if (r != CONNECTION_FULL)
+            break;
+        int waited = s->queue == call ? make_room_locked(s, call, events, deadline)
+                                      : sleep_locked(s, call, deadline);
+        if (waited < 0) {
+            r = waited;
+            break;
+        }
+    }
+    unqueue_locked(s, call);
+    return r;
+}
+
+/* Until all answers are there, or TIMEOUT. */
+static int await_locked(struct calls *s, struct call *call, uint64_t deadline)
+{
+    while (call->result == PENDING) {
+        int r = s->led ? sleep_locked(s, call, deadline) : lead_locked(s, deadline);
+        if (r < 0 && call->result == PENDING) {
+            call->result = r;
+            for (unsigned i = 0; i < call->count; i++) {
+                uint64_t number = call->number + i;
+                if (is_pending_locked(s, number))
+                    s->waiter[slot(number)] = NULL;
+            }
+        }
+    }
+    return call->result;
+}
+
+int call_run(struct calls *s, Allot__Request *request, struct call *call)
+{
+    int count = codec_request_count(request);
+
+    if (count < 0)
+        return count;
+    call->count = (unsigned)count;
+    call->fd = -1;
+    pthread_mutex_lock(&s->lock);
+    uint64_t deadline = deadline_in(s->timeout_ms);
+    int r = call->count > s->batch_max ? ALLOT_E_BATCH : submit_locked(s, request, call, deadline);
+    if (r == 0)
+        r = await_locked(s, call, deadline);
+    hand_over_locked(s);
+    int saved = s->broken ? s->broken_errno : errno;
+    pthread_mutex_unlock(&s->lock);
+    if (r < 0 && call->fd >= 0) {
+        close(call->fd);
+        call->fd = -1;
+    }
+    errno = saved;
+    return r;
+}
+
+int calls_hello(struct calls *s, uint64_t *ret_session)
+{
+    uint64_t deadline = deadline_in(s->timeout_ms);
+    Allot__Request request = ALLOT__REQUEST__INIT;
+    Allot__Reply *reply;
+    size_t size;
+    int fd;
+
+    request.op = ALLOT__OP__OP_HELLO;
+    request.version_min = request.version_max = CODEC_VERSION;
+    int r = codec_encode_request(&request, s->out, &size);
+    if (r == 0)
+        r = connection_send(&s->connection, s->out, size);
+    if (r != 0)
+        return r < 0 ? r : ALLOT_E_DISCONNECTED;
+    s->totals.bytes_sent += size;
+    s->totals.calls++;
+    r = connection_receive(&s->connection, s->connection.slice_ns, deadline, s->in, &size, &fd);
+    if (r < 0)
+        return r;
+    if (fd >= 0)
+        close(fd);
+    s->totals.bytes_received += size;
+    r = codec_decode_reply(&s->arena, s->in, size, &reply);
+    if (r < 0)
+        return r;
+    if (!reply_is_sound(reply))
+        return ALLOT_E_MALFORMED;
+    if (reply->refused)
+        return -(int)reply->refused;
+    if (reply->version != CODEC_VERSION)
+        return ALLOT_E_VERSION;
+    if (reply->inflight_max == 0 || reply->batch_max == 0)
+        return ALLOT_E_MALFORMED;
+    if (reply->inflight_max < s->window)
+        s->window = reply->inflight_max;
+    s->batch_max = reply->batch_max < s->window ? reply->batch_max : s->window;
+    *ret_session = reply->session;
+    return 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls of many threads over one connection: numbering, the window in flight, who receives. */
+#ifndef ALLOT_CALL_H
+#define ALLOT_CALL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec.h"
+#include "connection.h"
+
+/* One request and where its answers go. The caller fills in the first part and zeroes the rest. */
+struct call {
+    uint64_t *values; /* one an operation, as are the codes */
+    int *codes;
+    void *frame; /* CODEC_FRAME_MAX bytes for the reply as it came, or NULL where nobody wants it */
+    bool wants_fd;
+
+    size_t frame_size; /* 0: no reply with a frame came */
+    int fd;            /* with wants_fd: the descriptor, the caller's to close, or -1 */
+
+    /* Private, under the lock. */
+    uint64_t number;
+    unsigned count, answered;
+    int result;
+    bool sleeping;
+    pthread_cond_t wake;
+    struct call *next;
+};
+
+struct call_totals {
+    uint64_t bytes_sent, bytes_received, calls;
+};
+
+struct calls {
+    struct connection connection;
+    pthread_mutex_t lock; /* everything below but the leader's part */
+    int timeout_ms;
+    int broken; /* why nothing works any more, or 0 */
+    int broken_errno;
+    bool led;      /* some thread receives */
+    uint64_t next; /* the next operation's number */
+    /* The lowest number unanswered; `next` when there is none. */
+    uint64_t oldest;
+    unsigned window; /* operations that may be unanswered, CODEC_INFLIGHT_MAX at most */
+    unsigned batch_max;
+    bool pending[CODEC_INFLIGHT_MAX];        /* by number: unanswered */
+    struct call *waiter[CODEC_INFLIGHT_MAX]; /* of these; NULL: nobody waits any more */
+    struct call *queue, **queue_end;         /* calls that could not be sent yet */
+    struct call_totals totals;
+    unsigned char out[CODEC_FRAME_MAX];
+
+    /* The leader's. */
+    unsigned char in[CODEC_FRAME_MAX];
+    struct codec_arena arena;
+};
+
+/* Takes over the connection. SYSTEM. */
+int calls_init(struct calls *s, const struct connection *connection, int timeout_ms);
+/* No thread may be in a call. */
+void calls_deinit(struct calls *s);
+/* In a forked child: frees without touching locks that another thread may have held. */
+void calls_deinit_inherited(struct calls *s);
+
+int calls_set_timeout(struct calls *s, int timeout_ms);
+struct call_totals calls_totals(struct calls *s);
+
+/* Opens the session: before any other call, by one thread. */
+int calls_hello(struct calls *s, uint64_t *ret_session);
+
+/*
+ * Sends the request (its number is filled in here) and waits for all its answers. 0 when they came:
+ * codes and values are set. Else a negative code: one of the daemon's where the request was refused
+ * as a whole, BATCH or FRAME_SIZE where it was not sent, TIMEOUT, DISCONNECTED, SYSTEM, or what
+ * broke the session.
+ */
+int call_run(struct calls *s, Allot__Request *request, struct call *call);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pools: a mapping of the daemon's region, and offsets into it.
+ *
+ * The region's file has its greatest size from the start, so the whole of it is mapped once and no
+ * pointer ever moves; what the daemon commits later appears under the mapping. The mapping is kept
+ * out of children (MADV_DONTFORK: a child holds nothing, and what its parent frees may belong to
+ * anyone next) and out of core dumps (MADV_DONTDUMP: a dump would commit the file's holes and hold
+ * other processes' data).
+ *
+ * Invariants: a pool is in its session's list from attach to detach; in a child the list is walked
+ * without its lock, and nothing is unmapped, since something else may be at that address there.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "session.h"
+
+/* Maps what the attach reply told. The descriptor stays the caller's. */
+static int map(struct allot_pool *p, int fd)
+{
+    int protection = p->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    struct stat st;
+
+    if (p->size == 0 || p->size > SIZE_MAX)
+        return ALLOT_E_MALFORMED;
+    if (fstat(fd, &st) < 0)
+        return ALLOT_E_SYSTEM;
+    if (st.st_size < 0 || (uint64_t)st.st_size < p->size)
+        return ALLOT_E_MALFORMED; /* touching what is past the file's end would raise SIGBUS */
+    void *base = mmap(NULL, (size_t)p->size, protection, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return ALLOT_E_SYSTEM;
+    if (madvise(base, (size_t)p->size, MADV_DONTFORK) < 0 ||
+        madvise(base, (size_t)p->size, MADV_DONTDUMP) < 0) {
+        int saved = errno;
+        munmap(base, (size_t)p->size);
+        errno = saved;
+        return ALLOT_E_SYSTEM;
+    }
+    p->base = base;
+    return 0;
+}
+
+static void link_pool(struct allot *a, struct allot_pool *p)
+{
+    pthread_mutex_lock(&a->pools_lock);
+    p->next = a->pools;
+    p->link = &a->pools;
+    if (p->next)
+        p->next->link = &p->next;
+    a->pools = p;
+    pthread_mutex_unlock(&a->pools_lock);
+}
+
+/* What an attach needs while it runs: too large for a small thread's stack. */
+struct attach {
+    unsigned char frame[CODEC_FRAME_MAX];
+    struct codec_arena arena;
+};
+
+static int attach(struct allot *a, struct attach *work, const char *name, enum allot_access access,
+                  struct allot_pool *p)
+{
+    Allot__Request request = ALLOT__REQUEST__INIT;
+    Allot__Reply *reply;
+    uint64_t value;
+    int code;
+    struct call call = {
+        .values = &value, .codes = &code, .frame = work->frame, .wants_fd = true, .fd = -1};
+
+    request.op = ALLOT__OP__OP_ATTACH;
+    request.name = (char *)(name ? name : "default");
+    request.access = (Allot__Access)access;
+    int r = session_call(a, &request, &call);
+    if (r == 0)
+        r = code;
+    if (r == 0)
+        r = codec_decode_reply(&work->arena, work->frame, call.frame_size, &reply);
+    if (r == 0 && (reply->n_pools != 1 || call.fd < 0))
+        r = ALLOT_E_MALFORMED;
+    if (r == 0) {
+        p->size = reply->pools[0]->size_max;
+        p->page_size = reply->pools[0]->page_size;
+        p->number = reply->pools[0]->pool;
+        p->writable = access == ALLOT_WRITE;
+        r = map(p, call.fd);
+    }
+    if (call.fd >= 0) {
+        int saved = errno;
+        close(call.fd);
+        errno = saved;
+    }
+    return r;
+}
+
+int allot_attach(struct allot *a, const char *name, enum allot_access access,
+                 struct allot_pool **ret)
+{
+    struct allot_pool *p = calloc(1, sizeof(*p));
+    struct attach *work = malloc(sizeof(*work));
+    int r = ALLOT_E_SYSTEM;
+
+    if (p && work) {
+        p->session = a;
+        p->generation = a->generation;
+        r = attach(a, work, name, access, p);
+    }
+    if (r == 0) {
+        link_pool(a, p);
+        *ret = p;
+    } else {
+        free(p);
+    }
+    free(work);
+    return r;
+}
+
+void allot_detach(struct allot_pool *p)
+{
+    if (!p)
+        return;
+    bool here = fork_here(p->generation);
+    if (here) {
+        munmap(p->base, (size_t)p->size);
+        pthread_mutex_lock(&p->session->pools_lock);
+    }
+    if (p->next)
+        p->next->link = p->link;
+    *p->link = p->next;
+    if (here)
+        pthread_mutex_unlock(&p->session->pools_lock);
+    free(p);
+}
+
+void pool_detach_all(struct allot *a)
+{
+    while (a->pools)
+        allot_detach(a->pools);
+}
+
+uint64_t allot_pool_size(const struct allot_pool *p)
+{
+    return p->size;
+}
+
+uint64_t allot_page_size(const struct allot_pool *p)
+{
+    return p->page_size;
+}
+
+void *allot_ptr(const struct allot_pool *p, uint64_t offset)
+{
+    return offset != 0 && offset < p->size && fork_here(p->generation) ? p->base + offset : NULL;
+}
+
+uint64_t allot_offset(const struct allot_pool *p, const void *ptr)
+{
+    uintptr_t address = (uintptr_t)ptr, base = (uintptr_t)p->base;
+
+    return address >= base && address - base < p->size && fork_here(p->generation) ? address - base
+                                                                                   : 0;
+}
+
+int allot_add_memory(struct allot_pool *p, uint64_t bytes, uint64_t *ret_size)
+{
+    Allot__Request request = ALLOT__REQUEST__INIT;
+
+    request.op = ALLOT__OP__OP_ADD_MEMORY;
+    request.pool = p->number;
+    request.sizes = &bytes;
+    request.n_sizes = 1;
+    return session_call_one(p->session, &request, ret_size);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions: opening, closing, and what concerns the whole of one.
+ *
+ * Limits: DEFAULT_TIMEOUT_MS is long enough for a daemon that commits memory or swaps, and short
+ * enough that a person notices a stopped one.
+ *
+ * Invariants: in a forked child nothing here touches a lock, the socket's traffic or a mapping.
+ * Goodbye is said after the last pool was unmapped: the daemon takes it as leave to give the
+ * session's memory to others.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+
+#include "session.h"
+
+#define DEFAULT_TIMEOUT_MS 5000
+#define DEFAULT_SOCKET     "/run/allot/allot.sock"
+
+static const char *default_path(void)
+{
+    const char *path = secure_getenv("ALLOT_SOCKET");
+
+    return path && *path ? path : DEFAULT_SOCKET;
+}
+
+int allot_open(struct allot **ret, const char *socket_path)
+{
+    struct connection connection;
+    uint64_t generation;
+
+    int r = fork_generation(&generation);
+    if (r < 0)
+        return r;
+    r = connection_open(&connection, socket_path ? socket_path : default_path(),
+                        deadline_in(DEFAULT_TIMEOUT_MS));
+    if (r < 0)
+        return r;
+    struct allot *a = calloc(1, sizeof(*a));
+    if (!a) {
+        connection_close(&connection);
+        return ALLOT_E_SYSTEM;
+    }
+    a->generation = generation;
+    pthread_mutex_init(&a->pools_lock, NULL);
+    r = calls_init(&a->calls, &connection, DEFAULT_TIMEOUT_MS);
+    if (r == 0)
+        r = calls_hello(&a->calls, &a->id);
+    if (r < 0) {
+        int saved = errno;
+        calls_deinit(&a->calls);
+        pthread_mutex_destroy(&a->pools_lock);
+        free(a);
+        errno = saved;
+        return r;
+    }
+    *ret = a;
+    return 0;
+}
+
+void allot_close(struct allot *a)
+{
+    if (!a)
+        return;
+    pool_detach_all(a);
+    if (fork_here(a->generation)) {
+        Allot__Request request = ALLOT__REQUEST__INIT;
+
+        request.op = ALLOT__OP__OP_GOODBYE;
+        (void)session_call_one(a, &request, NULL);
+        calls_deinit(&a->calls);
+        pthread_mutex_destroy(&a->pools_lock);
+    } else {
+        calls_deinit_inherited(&a->calls);
+    }
+    free(a);
+}
+
+int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_value)
+{
+    uint64_t value;
+    int code;
+    struct call call = {.values = &value, .codes = &code};
+
+    int r = session_call(a, request, &call);
+    if (r == 0)
+        r = code;
+    if (r == 0 && ret_value)
+        *ret_value = value;
+    return r;
+}
+
+int allot_set_timeout(struct allot *a, int timeout_ms)
+{
+    if (timeout_ms == 0 || timeout_ms < -1)
+        return ALLOT_E_INVALID;
+    if (!fork_here(a->generation))
+        return ALLOT_E_FORKED;
+    return calls_set_timeout(&a->calls, timeout_ms);
+}
+
+int allot_ping(struct allot *a)
+{
+    Allot__Request request = ALLOT__REQUEST__INIT;
+
+    request.op = ALLOT__OP__OP_PING;
+    return session_call_one(a, &request, NULL);
+}
+
+void allot_traffic(struct allot *a, struct allot_traffic *ret)
+{
+    struct call_totals totals = {0};
+
+    if (fork_here(a->generation))
+        totals = calls_totals(&a->calls);
+    *ret = (struct allot_traffic){.bytes_sent = totals.bytes_sent,
+                                  .bytes_received = totals.bytes_received,
+                                  .calls = totals.calls};
+}
+
+uint64_t allot_session_id(const struct allot *a)
+{
+    return a->id;
+}

@@ -133,7 +133,7 @@ void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
 /* ---- sessions ---- */
 
 /* Writes the record of a new session into a free slot, its journal empty, and gives it an ID that
- * was never used before. 0 or -errno. Main thread. */
+ * was never used before. 0 or -errno. Any thread; one at a time for a slot. */
 int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint32_t uid,
                         uint32_t gid, uint64_t start_time, uint64_t *ret_id);
 /* Frees the slot; its journal's memory goes back to the system. Nothing refers to it any more. */

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections.
+ *
+ * What it is: for each readable socket one round: peek at all frames that wait, have them served,
+ * send all answers with one call, and only then consume the frames. A frame that was not consumed
+ * is there again after the daemon's death; the journal knows whether it was carried out. What it is
+ * not: it does not know what a frame asks for.
+ *
+ * Invariants: frames leave the socket in the order in which they came, each after its answers were
+ * handed to the kernel. At most CODEC_INFLIGHT_MAX operations are carried out between two
+ * consumptions, so that their journal entries are not reused. A connection whose peer does not
+ * drain its answers keeps them (one round's, at most REPLIES_BYTES) and is not read; one whose
+ * session waits for memory is not read either.
+ *
+ * Descriptors that a client sends never become ours: no room for control data is offered.
+ *
+ * Locks: none; a connection belongs to its loop.
+ */
+#include "connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* What a peer that does not drain has still to get. */
+struct backlog {
+    unsigned n_frames;
+    unsigned sent;
+    unsigned consume; /* frames to take off the socket once all is sent */
+    bool close;       /* and whether that was the last round */
+    struct replies_frame frames[REPLIES_FRAMES_MAX];
+    unsigned char bytes[];
+};
+
+struct connection {
+    uv_poll_t poll;
+    int fd;
+    struct connections *all;
+    struct connection *prev;
+    struct connection *next;
+    struct session *session; /* NULL before hello */
+    struct backlog *backlog; /* NULL: everything is sent */
+};
+
+static void on_event(uv_poll_t *handle, int status, int events);
+
+void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions,
+                      void (*on_closed)(void *ctx), void *ctx)
+{
+    all->loop = loop;
+    all->service.sessions = sessions;
+    all->service.loop = loop;
+    all->first = NULL;
+    all->on_closed = on_closed;
+    all->ctx = ctx;
+    replies_reset(&all->service.replies);
+    for (unsigned i = 0; i < CONNECTION_FRAMES_MAX; i++) {
+        all->in_parts[i] = (struct iovec){.iov_base = all->frames[i], .iov_len = CODEC_FRAME_MAX};
+        all->in[i].msg_hdr = (struct msghdr){.msg_iov = &all->in_parts[i], .msg_iovlen = 1};
+        all->discard[i].msg_hdr = (struct msghdr){0};
+    }
+}
+
+/* ---- life ---- */
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct connection *c = handle->data;
+
+    close(c->fd);
+    c->all->on_closed(c->all->ctx);
+    free(c);
+}
+
+static void backlog_free(struct backlog *b)
+{
+    for (unsigned i = b->sent; i < b->n_frames; i++)
+        if (b->frames[i].fd >= 0)
+            close(b->frames[i].fd);
+    free(b);
+}
+
+static void connection_close(struct connection *c)
+{
+    if (uv_is_closing((uv_handle_t *)&c->poll))
+        return;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        c->all->first = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    if (c->session)
+        session_disconnected(c->session);
+    c->session = NULL;
+    if (c->backlog)
+        backlog_free(c->backlog);
+    c->backlog = NULL;
+    /* The peer sees the end now, not when the loop comes round. */
+    shutdown(c->fd, SHUT_RDWR);
+    uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+}
+
+void connections_add(struct connections *all, int fd)
+{
+    struct connection *c = calloc(1, sizeof(*c));
+    int zero = 0;
+
+    if (!c || setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0 ||
+        uv_poll_init(all->loop, &c->poll, fd) < 0) {
+        log_warning("a connection cannot be taken: %s", strerror(errno));
+        close(fd);
+        free(c);
+        all->on_closed(all->ctx);
+        return;
+    }
+    c->poll.data = c;
+    c->fd = fd;
+    c->all = all;
+    c->next = all->first;
+    if (c->next)
+        c->next->prev = c;
+    all->first = c;
+    uv_poll_start(&c->poll, UV_READABLE, on_event);
+}
+
+void connections_close(struct connections *all)
+{
+    while (all->first)
+        connection_close(all->first);
+}
+
+/* ---- sending ---- */
+
+/* Sends frames[*sent...]; *sent tells how far it got. 0, -EAGAIN where the peer does not drain, or
+ * another -errno where it is gone. */
+static int send_frames(int fd, struct replies_frame *frames, unsigned n_frames,
+                       unsigned char *bytes, unsigned *sent)
+{
+    struct mmsghdr out[REPLIES_FRAMES_MAX];
+    struct iovec parts[REPLIES_FRAMES_MAX];
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control[2]; /* a round hands over few pools: one call a descriptor costs nothing that counts
+                   */
+
+    while (*sent < n_frames) {
+        unsigned n = 0;
+        unsigned fds = 0;
+        for (; *sent + n < n_frames; n++) {
+            struct replies_frame *frame = &frames[*sent + n];
+            if (frame->fd >= 0 && fds == 1)
+                break;
+            parts[n] = (struct iovec){.iov_base = bytes + frame->offset, .iov_len = frame->size};
+            out[n].msg_hdr = (struct msghdr){.msg_iov = &parts[n], .msg_iovlen = 1};
+            if (frame->fd < 0)
+                continue;
+            out[n].msg_hdr.msg_control = &control[fds];
+            out[n].msg_hdr.msg_controllen = sizeof(control[fds].space);
+            struct cmsghdr *c = CMSG_FIRSTHDR(&out[n].msg_hdr);
+            *c = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+                                  .cmsg_type = SCM_RIGHTS,
+                                  .cmsg_len = CMSG_LEN(sizeof(int))};
+            memcpy(CMSG_DATA(c), &frame->fd, sizeof(int));
+            fds++;
+        }
+        int rc = sendmmsg(fd, out, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (rc < 0)
+            return errno == EINTR ? -EAGAIN : -errno;
+        for (unsigned end = *sent + (unsigned)rc; *sent < end; ++*sent)
+            if (frames[*sent].fd >= 0)
+                close(frames[*sent].fd);
+    }
+    return 0;
+}
+
+/* Keeps what a round could not send. False without memory. */
+static bool keep_backlog(struct connection *c, unsigned sent, unsigned consume, bool close_after)
+{
+    const struct replies *r = &c->all->service.replies;
+    struct backlog *b = malloc(sizeof(*b) + r->used);
+
+    if (!b)
+        return false;
+    *b = (struct backlog){
+        .n_frames = r->n_frames, .sent = sent, .consume = consume, .close = close_after};
+    memcpy(b->frames, r->frames, sizeof(b->frames));
+    memcpy(b->bytes, r->bytes, r->used);
+    c->backlog = b;
+    return true;
+}
+
+/* ---- receiving ---- */
+
+/* Takes the first `n` frames off the socket. */
+static void consume(struct connection *c, unsigned n)
+{
+    while (n > 0) {
+        int rc = recvmmsg(c->fd, c->all->discard, n, MSG_DONTWAIT, NULL);
+        if (rc < 0 && errno == EINTR)
+            continue;
+        if (rc <= 0)
+            return;
+        n -= (unsigned)rc;
+    }
+}
+
+/* The next peek starts at the first frame again. */
+static void rewind_peek(struct connection *c)
+{
+    int zero = 0;
+
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
+}
+
+static void on_resume(void *ctx);
+static void on_died(void *ctx);
+
+/* What a round came to. */
+struct round {
+    unsigned consume; /* frames served */
+    bool wait;
+    bool close;
+    bool rewind; /* not all that was peeked at was served */
+};
+
+static struct round serve_frames(struct connection *c, unsigned n)
+{
+    struct connections *all = c->all;
+    struct round round = {0};
+    unsigned room = CODEC_INFLIGHT_MAX;
+    uint64_t received = 0;
+
+    for (; round.consume < n && !round.close; round.consume++) {
+        const struct mmsghdr *m = &all->in[round.consume];
+        unsigned operations = 0;
+        if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */
+            round.close = true;
+            break;
+        }
+        if (replies_full(&all->service.replies))
+            break;
+        if (m->msg_hdr.msg_flags & MSG_TRUNC) {
+            service_refuse(&all->service, 0, ALLOT__ERROR__E_FRAME_SIZE);
+            round.rewind = true; /* what was peeked at after it is its own rest */
+            round.consume++;
+            break;
+        }
+        struct session *before = c->session;
+        enum service_step step =
+            service_frame(&all->service, &c->session, c->fd, all->frames[round.consume], m->msg_len,
+                          room, &operations);
+        if (c->session && c->session != before) {
+            c->session->resume = on_resume;
+            c->session->died = on_died;
+            c->session->ctx = c;
+        }
+        if (operations > room)
+            break;
+        room -= operations;
+        if (step == SERVICE_WAIT) {
+            round.wait = true;
+            break;
+        }
+        received += m->msg_len;
+        round.close = step == SERVICE_CLOSE;
+    }
+    if (c->session)
+        atomic_fetch_add_explicit(&c->session->bytes_received, received, memory_order_relaxed);
+    round.rewind |= round.consume < n;
+    return round;
+}
+
+/* Sends what the round has to say, and consumes what it served. */
+static void finish_round(struct connection *c, struct round round)
+{
+    struct replies *r = &c->all->service.replies;
+    unsigned sent = 0;
+
+    replies_flush(r);
+    if (c->session)
+        atomic_fetch_add_explicit(&c->session->bytes_sent, r->used, memory_order_relaxed);
+    int rc = send_frames(c->fd, r->frames, r->n_frames, r->bytes, &sent);
+    if (rc == -EAGAIN && keep_backlog(c, sent, round.consume, round.close)) {
+        uv_poll_start(&c->poll, UV_WRITABLE, on_event);
+        rewind_peek(c);
+        return;
+    }
+    for (; sent < r->n_frames; sent++)
+        if (r->frames[sent].fd >= 0)
+            close(r->frames[sent].fd);
+    if (rc || round.close) {
+        connection_close(c);
+        return;
+    }
+    consume(c, round.consume);
+    if (round.rewind)
+        rewind_peek(c);
+    if (round.wait)
+        uv_poll_stop(&c->poll);
+}
+
+static void read_round(struct connection *c)
+{
+    struct connections *all = c->all;
+    int n = recvmmsg(c->fd, all->in, CONNECTION_FRAMES_MAX, MSG_PEEK | MSG_DONTWAIT, NULL);
+
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            connection_close(c);
+        return;
+    }
+    replies_reset(&all->service.replies);
+    finish_round(c, serve_frames(c, (unsigned)n));
+}
+
+static void write_backlog(struct connection *c)
+{
+    struct backlog *b = c->backlog;
+    int rc = send_frames(c->fd, b->frames, b->n_frames, b->bytes, &b->sent);
+
+    if (rc == -EAGAIN)
+        return;
+    if (rc || b->close) {
+        connection_close(c);
+        return;
+    }
+    consume(c, b->consume);
+    rewind_peek(c);
+    backlog_free(b);
+    c->backlog = NULL;
+    if (c->session && (c->session->waiting || c->session->ended))
+        uv_poll_stop(&c->poll);
+    else
+        uv_poll_start(&c->poll, UV_READABLE, on_event);
+}
+
+static void on_event(uv_poll_t *handle, int status, int events)
+{
+    struct connection *c = handle->data;
+
+    (void)events;
+    if (c->backlog && status == 0)
+        write_backlog(c);
+    else
+        read_round(c);
+}
+
+/* What the session waited for has come: the frame is served again. */
+static void on_resume(void *ctx)
+{
+    struct connection *c = ctx;
+
+    if (c->backlog)
+        return; /* write_backlog() goes on, and reads then */
+    uv_poll_start(&c->poll, UV_READABLE, on_event);
+    read_round(c);
+}
+
+static void on_died(void *ctx)
+{
+    connection_close(ctx);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections of one loop: reading frames, having them served, sending the answers. All functions
+ * are called on the loop's thread.
+ */
+#ifndef ALLOTD_CONNECTION_H
+#define ALLOTD_CONNECTION_H
+
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "service.h"
+
+/* Frames looked at in one system call, and answered by one. No more than a round's replies. */
+#define CONNECTION_FRAMES_MAX REPLIES_FRAMES_MAX
+
+struct connection;
+
+struct connections {
+    uv_loop_t *loop;
+    struct service service;
+    struct connection *first;
+    void (*on_closed)(void *ctx); /* a descriptor has become free */
+    void *ctx;
+    struct mmsghdr in[CONNECTION_FRAMES_MAX];
+    struct iovec in_parts[CONNECTION_FRAMES_MAX];
+    struct mmsghdr discard[CONNECTION_FRAMES_MAX];
+    unsigned char frames[CONNECTION_FRAMES_MAX][CODEC_FRAME_MAX];
+};
+
+void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions,
+                      void (*on_closed)(void *ctx), void *ctx);
+
+/* Takes over an accepted, non-blocking socket. */
+void connections_add(struct connections *all, int fd);
+
+/* At shutdown: closes all; sessions are left to the ledger. */
+void connections_close(struct connections *all);
+
+#endif

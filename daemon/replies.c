@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Collecting replies.
+ *
+ * Invariants: answers leave in the order in which they were added. Between two calls of
+ * replies_flush() at most CODEC_INFLIGHT_MAX answers are added (that is how many a round carries
+ * out), and a caller asks replies_full() before each request, so there is always room.
+ *
+ * Locks: none; a loop's own.
+ */
+#include "replies.h"
+
+#include <assert.h>
+#include <unistd.h>
+
+_Static_assert(CODEC_INFLIGHT_MAX * 12u + 64u <= CODEC_FRAME_MAX,
+               "answers to a full window (a value of ten bytes, an error of two) fit a frame");
+
+void replies_reset(struct replies *r)
+{
+    r->n_frames = 0;
+    r->used = 0;
+    r->count = 0;
+}
+
+bool replies_full(const struct replies *r)
+{
+    /* One frame that closes the answers so far, one of its own, one of answers after it: each is
+     * encoded where the largest would fit. */
+    return r->n_frames + 3 > REPLIES_FRAMES_MAX || REPLIES_BYTES - r->used < 3 * CODEC_FRAME_MAX;
+}
+
+void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value)
+{
+    if (r->count && (r->number + r->count != number || r->count == CODEC_INFLIGHT_MAX))
+        replies_flush(r);
+    if (!r->count) {
+        r->number = number;
+        r->any_error = false;
+        r->any_value = false;
+    }
+    r->errors[r->count] = error;
+    r->values[r->count] = value;
+    r->any_error |= error != ALLOT__ERROR__E_OK;
+    r->any_value |= value != 0;
+    r->count++;
+}
+
+static bool append(struct replies *r, const Allot__Reply *message, int fd)
+{
+    size_t size;
+
+    assert(r->n_frames < REPLIES_FRAMES_MAX && REPLIES_BYTES - r->used >= CODEC_FRAME_MAX);
+    if (codec_encode_reply(message, r->bytes + r->used, &size))
+        return false;
+    r->frames[r->n_frames++] = (struct replies_frame){.offset = r->used, .size = size, .fd = fd};
+    r->used += size;
+    return true;
+}
+
+void replies_flush(struct replies *r)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    if (!r->count)
+        return;
+    reply.number = r->number;
+    reply.count = r->count;
+    if (r->any_error) {
+        reply.n_errors = r->count;
+        reply.errors = r->errors;
+    }
+    if (r->any_value) {
+        reply.n_values = r->count;
+        reply.values = r->values;
+    }
+    r->count = 0;
+    bool fits = append(r, &reply, -1);
+    assert(fits);
+    (void)fits;
+}
+
+bool replies_message(struct replies *r, const Allot__Reply *message, int fd)
+{
+    replies_flush(r);
+    return append(r, message, fd);
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The service.
+ *
+ * What it is: decoding, the rules of numbering, rights, and the switch over operations. What it is
+ * not: it reads no sockets, takes no locks, and knows no allocator; each item of a request goes to
+ * its pool as one struct pool_operation.
+ *
+ * Exactly once: an operation whose journal entry has a result is answered from there, whatever the
+ * reason that its request is seen again (a restart, a pause for memory in the middle of a batch).
+ * A frame can therefore be served again from its start at any time.
+ *
+ * Locks: none here; the pools' are taken inside pool_execute() and its like.
+ */
+#include "service.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "region.h"
+
+/* Commits up to this many bytes are done at once (25 µs); more is handed to another thread. */
+#define COMMIT_INLINE_MAX (256u << 10)
+
+/* Entries of one list reply: with the longest numbers they fill half a frame or more. */
+#define LIST_TAGS_MAX     256u
+#define LIST_SESSIONS_MAX 100u
+
+void service_refuse(struct service *service, uint64_t number, Allot__Error why)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    reply.number = number;
+    reply.refused = why;
+    replies_message(&service->replies, &reply, -1);
+}
+
+/* ---- hello ---- */
+
+static Allot__Error open_session(struct service *service, struct session **session, int socket_fd)
+{
+    struct peer peer;
+    int rc = peer_read(socket_fd, &peer);
+
+    if (rc) {
+        log_warning("a client cannot be identified: %s", strerror(-rc));
+        return ALLOT__ERROR__E_INTERNAL;
+    }
+    rc = session_open(service->sessions, service->loop, &peer, session);
+    if (rc) {
+        close(peer.pidfd);
+        if (rc == -EUSERS)
+            return ALLOT__ERROR__E_LIMIT;
+        log_warning("no session for process %d: %s", (int)peer.pid, strerror(-rc));
+        return ALLOT__ERROR__E_INTERNAL;
+    }
+    return ALLOT__ERROR__E_OK;
+}
+
+static void serve_hello(struct service *service, struct session **session, int socket_fd,
+                        const Allot__Request *request)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    reply.version = CODEC_VERSION;
+    if (*session)
+        reply.refused = ALLOT__ERROR__E_HELLO;
+    else if (request->version_min > CODEC_VERSION || request->version_max < CODEC_VERSION)
+        reply.refused = ALLOT__ERROR__E_VERSION;
+    else
+        reply.refused = open_session(service, session, socket_fd);
+    if (!reply.refused) {
+        reply.session = (*session)->id;
+        reply.frame_max = CODEC_FRAME_MAX;
+        reply.batch_max = CODEC_BATCH_MAX;
+        reply.inflight_max = CODEC_INFLIGHT_MAX;
+    }
+    replies_message(&service->replies, &reply, -1);
+}
+
+/* ---- lists and attaching: answered by a message of their own ---- */
+
+static Allot__Error serve_attach(struct service *service, struct session *s,
+                                 const Allot__Request *request)
+{
+    struct pool *pool = store_pool_named(service->sessions->store, request->name);
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    Allot__PoolInfo info = ALLOT__POOL_INFO__INIT;
+    Allot__PoolInfo *list = &info;
+    int fd;
+
+    if (request->access != ALLOT__ACCESS__ACCESS_READ &&
+        request->access != ALLOT__ACCESS__ACCESS_WRITE)
+        return ALLOT__ERROR__E_INVALID;
+    if (!pool)
+        return ALLOT__ERROR__E_NO_POOL;
+    if (pool_access(pool, &s->peer) < request->access)
+        return ALLOT__ERROR__E_DENIED;
+    int rc = region_reopen(pool->fd, request->access == ALLOT__ACCESS__ACCESS_WRITE, &fd);
+    if (rc) {
+        log_warning("pool %s: cannot be handed over: %s", request->name, strerror(-rc));
+        return ALLOT__ERROR__E_INTERNAL;
+    }
+    if (s->attached[pool->index] < request->access)
+        s->attached[pool->index] = request->access;
+    s->access[pool->index] = s->attached[pool->index];
+    pool_info(pool, &info);
+    info.access = request->access;
+    reply.number = request->number;
+    reply.count = 1;
+    reply.n_pools = 1;
+    reply.pools = &list;
+    if (!replies_message(&service->replies, &reply, fd)) {
+        close(fd);
+        return ALLOT__ERROR__E_INTERNAL;
+    }
+    return ALLOT__ERROR__E_OK;
+}
+
+static Allot__Error serve_pools(struct service *service, struct session *s,
+                                const Allot__Request *request)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    Allot__PoolInfo infos[POOLS_MAX];
+    Allot__PoolInfo *list[POOLS_MAX];
+
+    reply.pools = list;
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        struct pool *pool = service->sessions->store->pools[i];
+        if (!pool || i + 1 <= request->after)
+            continue;
+        Allot__PoolInfo *info = &infos[reply.n_pools];
+        allot__pool_info__init(info);
+        pool_info(pool, info);
+        info->access = pool_access(pool, &s->peer);
+        list[reply.n_pools++] = info;
+    }
+    reply.number = request->number;
+    reply.count = 1;
+    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
+                                                          : ALLOT__ERROR__E_INTERNAL;
+}
+
+static Allot__Error serve_tags(struct service *service, const Allot__Request *request)
+{
+    struct pool *pool = store_pool(service->sessions->store, request->pool);
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    struct tally_entry found[LIST_TAGS_MAX + 1];
+    Allot__TagInfo infos[LIST_TAGS_MAX];
+    Allot__TagInfo *list[LIST_TAGS_MAX];
+
+    if (!pool)
+        return ALLOT__ERROR__E_NO_POOL;
+    size_t count = pool_tags(pool, request->after, found, LIST_TAGS_MAX + 1);
+    reply.more = count > LIST_TAGS_MAX;
+    reply.n_tags = reply.more ? LIST_TAGS_MAX : count;
+    reply.tags = list;
+    for (size_t i = 0; i < reply.n_tags; i++) {
+        allot__tag_info__init(&infos[i]);
+        infos[i].tag = found[i].key;
+        infos[i].allocations = found[i].allocations;
+        infos[i].bytes = found[i].bytes;
+        infos[i].ids = found[i].ids;
+        list[i] = &infos[i];
+    }
+    reply.number = request->number;
+    reply.count = 1;
+    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
+                                                          : ALLOT__ERROR__E_INTERNAL;
+}
+
+static Allot__Error serve_sessions(struct service *service, const Allot__Request *request)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    Allot__SessionInfo infos[LIST_SESSIONS_MAX + 1];
+    Allot__SessionInfo *list[LIST_SESSIONS_MAX];
+
+    for (size_t i = 0; i < LIST_SESSIONS_MAX + 1; i++)
+        allot__session_info__init(&infos[i]);
+    size_t count = sessions_list(service->sessions, request->after, infos, LIST_SESSIONS_MAX + 1);
+    reply.more = count > LIST_SESSIONS_MAX;
+    reply.n_sessions = reply.more ? LIST_SESSIONS_MAX : count;
+    reply.sessions = list;
+    for (size_t i = 0; i < reply.n_sessions; i++)
+        list[i] = &infos[i];
+    reply.number = request->number;
+    reply.count = 1;
+    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
+                                                          : ALLOT__ERROR__E_INTERNAL;
+}
+
+/* ---- items ---- */
+
+/* The pool that the request may work on, or why not. */
+static Allot__Error find_pool(const struct service *service, const struct session *s,
+                              const Allot__Request *request, struct pool **ret)
+{
+    struct pool *pool = store_pool(service->sessions->store, request->pool);
+
+    if (!pool || !s->attached[pool->index])
+        return ALLOT__ERROR__E_NO_POOL;
+    if (s->access[pool->index] < ALLOT__ACCESS__ACCESS_WRITE)
+        return ALLOT__ERROR__E_DENIED;
+    *ret = pool;
+    return ALLOT__ERROR__E_OK;
+}
+
+/* One item of a request that goes to a pool. False: it waits for memory. */
+static bool serve_item(struct service *service, struct session *s, struct pool *pool,
+                       const Allot__Request *request, unsigned item, struct ledger_entry *entry)
+{
+    struct pool_operation o = {
+        .op = request->op,
+        .slot = s->slot,
+        .uid = s->peer.uid,
+        .entry = entry,
+        .position = item < request->n_positions ? request->positions[item] : 0,
+        .size = item < request->n_sizes ? request->sizes[item] : 0,
+        .align = request->align,
+        .tag = request->tag,
+    };
+
+    if (pool_execute(pool, &o) == POOL_COMMIT) {
+        if (o.commit_size > COMMIT_INLINE_MAX) {
+            session_commit(s, pool, &o);
+            return false;
+        }
+        pool_finish(pool, &o, region_commit(pool->fd, o.commit_offset, o.commit_size));
+    }
+    replies_add(&service->replies, request->number + item, o.error, o.value);
+    return true;
+}
+
+static bool serve_items(struct service *service, struct session *s, const Allot__Request *request,
+                        unsigned count)
+{
+    struct pool *pool = NULL;
+    Allot__Error refused = find_pool(service, s, request, &pool);
+
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t number = request->number + i;
+        struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
+        if (entry->number == number && entry->result) {
+            replies_add(&service->replies, number, (Allot__Error)(uint32_t)entry->result,
+                        entry->value);
+        } else {
+            ledger_entry_begin(entry, number, request->op, pool ? pool->index : 0);
+            if (refused) {
+                ledger_entry_finish(entry, refused, 0);
+                replies_add(&service->replies, number, refused, 0);
+            } else if (!serve_item(service, s, pool, request, i, entry)) {
+                return false;
+            }
+            atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
+        }
+        if (number >= s->next)
+            s->next = number + 1;
+    }
+    return true;
+}
+
+/* Operations that take one number and are answered by a message, or by an error. */
+static void serve_query(struct service *service, struct session *s, const Allot__Request *request)
+{
+    struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, request->number);
+    Allot__Error error = ALLOT__ERROR__E_OK;
+    bool answered = true;
+
+    ledger_entry_begin(entry, request->number, request->op, 0);
+    switch (request->op) {
+    case ALLOT__OP__OP_ATTACH:
+        error = serve_attach(service, s, request);
+        break;
+    case ALLOT__OP__OP_POOLS:
+        error = serve_pools(service, s, request);
+        break;
+    case ALLOT__OP__OP_TAGS:
+        error = serve_tags(service, request);
+        break;
+    case ALLOT__OP__OP_SESSIONS:
+        error = serve_sessions(service, request);
+        break;
+    default:
+        answered = false; /* ping and goodbye: no message */
+    }
+    ledger_entry_finish(entry, error, 0);
+    if (error || !answered)
+        replies_add(&service->replies, request->number, error, 0);
+    atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
+    if (request->number >= s->next)
+        s->next = request->number + 1;
+}
+
+static enum service_step serve_goodbye(struct service *service, struct session *s,
+                                       const Allot__Request *request)
+{
+    if (!s->reclaimed) {
+        session_end(s);
+        return SERVICE_WAIT;
+    }
+    /* The slot, and the journal with it, may be another session's by now. */
+    replies_add(&service->replies, request->number, ALLOT__ERROR__E_OK, 0);
+    return SERVICE_CLOSE;
+}
+
+static bool in_sequence(const struct session *s, const Allot__Request *request)
+{
+    uint64_t number = request->number;
+
+    if (number == s->next)
+        return true;
+    return number != 0 && number < s->next && s->next - number <= CODEC_INFLIGHT_MAX;
+}
+
+static enum service_step serve(struct service *service, struct session *s,
+                               const Allot__Request *request, unsigned count)
+{
+    switch (request->op) {
+    case ALLOT__OP__OP_GOODBYE:
+        return serve_goodbye(service, s, request);
+    case ALLOT__OP__OP_PING:
+    case ALLOT__OP__OP_ATTACH:
+    case ALLOT__OP__OP_POOLS:
+    case ALLOT__OP__OP_TAGS:
+    case ALLOT__OP__OP_SESSIONS:
+        serve_query(service, s, request);
+        return SERVICE_DONE;
+    default:
+        return serve_items(service, s, request, count) ? SERVICE_DONE : SERVICE_WAIT;
+    }
+}
+
+enum service_step service_frame(struct service *service, struct session **session, int socket_fd,
+                                const void *frame, size_t size, unsigned room,
+                                unsigned *ret_operations)
+{
+    Allot__Request *request;
+    int rc = codec_decode_request(&service->arena, frame, size, &request);
+
+    *ret_operations = 0;
+    if (rc) {
+        service_refuse(service, 0, (Allot__Error)-rc);
+        return SERVICE_DONE;
+    }
+    int count = codec_request_count(request);
+    if (request->op == ALLOT__OP__OP_HELLO) {
+        serve_hello(service, session, socket_fd, request);
+        return SERVICE_DONE;
+    }
+    if (!*session) {
+        service_refuse(service, request->number, ALLOT__ERROR__E_HELLO);
+        return SERVICE_DONE;
+    }
+    if (count < 0) {
+        service_refuse(service, request->number, (Allot__Error)-count);
+        return SERVICE_DONE;
+    }
+    if (!in_sequence(*session, request)) {
+        service_refuse(service, request->number, ALLOT__ERROR__E_SEQUENCE);
+        return SERVICE_DONE;
+    }
+    *ret_operations = (unsigned)count;
+    if (*ret_operations > room)
+        return SERVICE_DONE;
+    session_refresh_access(*session);
+    return serve(service, *session, request, (unsigned)count);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions.
+ *
+ * What it is: the life of a client process as the daemon sees it. Death comes from the kernel: the
+ * pidfd becomes readable when the process is gone. A closed socket alone ends nothing, because a
+ * process that closed it may still write through its mapping. What it is not: it reads no requests
+ * and answers none; the connection gets two callbacks.
+ *
+ * Invariants: a slot is free exactly while its ledger record has no ID; a session's holdings are
+ * given back before its slot is; a slot is reused only after that. `ended` is in the ledger before
+ * the first holding goes, so that a restart goes on with it.
+ *
+ * A session is freed when it is reclaimed, has no connection, and its handles are closed.
+ *
+ * Locks: `sessions.lock` for the table of slots; order: sessions.lock, then a pool's. Everything
+ * else of a session is touched by its own loop's thread; counters are atomic for the lists.
+ */
+#include "session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "region.h"
+
+/* References dropped in a row, before the loop serves others: about 50 µs. */
+#define RECLAIM_SLICE 256u
+/* Memory committed in a row by a thread of the pool: about 2 ms. */
+#define COMMIT_PIECE (16ull << 20)
+
+int sessions_init(struct sessions *all, struct store *store, unsigned max)
+{
+    *all = (struct sessions){.store = store, .max = max};
+    return -pthread_mutex_init(&all->lock, NULL);
+}
+
+void sessions_deinit(struct sessions *all)
+{
+    pthread_mutex_destroy(&all->lock);
+}
+
+static void session_free_when_done(struct session *s)
+{
+    if (s->handles > 0 || s->connected)
+        return;
+    free(s);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct session *s = handle->data;
+
+    s->handles--;
+    if (s->handles == 0) {
+        close(s->peer.pidfd);
+        session_free_when_done(s);
+    }
+}
+
+static void close_handles(struct session *s)
+{
+    if (uv_is_closing((uv_handle_t *)&s->death))
+        return;
+    uv_close((uv_handle_t *)&s->death, on_handle_closed);
+    uv_close((uv_handle_t *)&s->reclaim, on_handle_closed);
+}
+
+/* Nothing is held any more: the slot goes back, and then, when the connection is gone, the rest. */
+static void session_close(struct session *s)
+{
+    struct sessions *all = s->all;
+
+    pthread_mutex_lock(&all->lock);
+    ledger_session_close(&all->store->ledger, s->slot);
+    all->slots[s->slot] = NULL;
+    all->count--;
+    pthread_mutex_unlock(&all->lock);
+    s->reclaimed = true;
+    log_debug("session %llu: closed", (unsigned long long)s->id);
+    close_handles(s);
+}
+
+static void on_reclaim(uv_idle_t *handle)
+{
+    struct session *s = handle->data;
+
+    if (s->waiting)
+        return; /* on_committed() comes first */
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (s->all->store->pools[i] &&
+            pool_reclaim(s->all->store->pools[i], s->slot, RECLAIM_SLICE))
+            return;
+    uv_idle_stop(handle);
+    session_close(s);
+    if (s->connected)
+        s->resume(s->ctx);
+}
+
+void session_end(struct session *s)
+{
+    if (s->ended)
+        return;
+    s->ended = true;
+    s->all->store->ledger.sessions[s->slot].ended = 1;
+    uv_poll_stop(&s->death);
+    if (!s->waiting)
+        uv_idle_start(&s->reclaim, on_reclaim);
+}
+
+static void on_death(uv_poll_t *handle, int status, int events)
+{
+    struct session *s = handle->data;
+
+    (void)status;
+    (void)events;
+    log_debug("session %llu: process %d is gone", (unsigned long long)s->id, (int)s->peer.pid);
+    session_end(s);
+    if (s->connected)
+        s->died(s->ctx);
+}
+
+static int watch(struct session *s, uv_loop_t *loop)
+{
+    uv_idle_init(loop, &s->reclaim);
+    s->reclaim.data = s;
+    int rc = uv_poll_init(loop, &s->death, s->peer.pidfd);
+    s->death.data = s;
+    s->handles = 2;
+    if (rc) {
+        s->handles = 1;
+        uv_close((uv_handle_t *)&s->reclaim, on_handle_closed);
+        return rc;
+    }
+    uv_poll_start(&s->death, UV_READABLE, on_death);
+    return 0;
+}
+
+/* A free slot for the session, or -EUSERS. */
+static int enter(struct sessions *all, struct session *s)
+{
+    static atomic_uint hint;
+
+    if (all->count >= all->max)
+        return -EUSERS;
+    unsigned start = atomic_fetch_add(&hint, 1);
+    for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+        unsigned slot = (start + i) % SESSIONS_MAX;
+        if (!all->slots[slot]) {
+            s->slot = slot;
+            all->slots[slot] = s;
+            all->count++;
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
+                 struct session **ret)
+{
+    struct session *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return -ENOMEM;
+    s->all = all;
+    s->peer = *peer;
+    s->next = 1;
+    s->epoch = atomic_load(&all->store->epoch);
+    s->connected = true;
+    pthread_mutex_lock(&all->lock);
+    int rc = enter(all, s);
+    if (!rc) {
+        rc = ledger_session_open(&all->store->ledger, s->slot, (uint32_t)peer->pid, peer->uid,
+                                 peer->gid, peer->start_time, &s->id);
+        if (rc) {
+            all->slots[s->slot] = NULL;
+            all->count--;
+        }
+    }
+    pthread_mutex_unlock(&all->lock);
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    rc = watch(s, loop);
+    if (rc) {
+        log_warning("session %llu: cannot be watched: %s", (unsigned long long)s->id,
+                    uv_strerror(rc));
+        s->peer.pidfd = -1; /* the caller's still */
+        s->connected = false;
+        pthread_mutex_lock(&all->lock);
+        ledger_session_close(&all->store->ledger, s->slot);
+        all->slots[s->slot] = NULL;
+        all->count--;
+        pthread_mutex_unlock(&all->lock);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+/* Before the loops run, nobody waits: all of it at once. */
+static void reclaim_now(struct sessions *all, unsigned slot)
+{
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        while (all->store->pools[i] && pool_reclaim(all->store->pools[i], slot, RECLAIM_SLICE))
+            ;
+    ledger_session_close(&all->store->ledger, slot);
+}
+
+int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
+{
+    const struct ledger_session *record = &all->store->ledger.sessions[slot];
+    int pidfd = record->ended ? -ESRCH : peer_reopen((pid_t)record->pid, record->start_time);
+
+    if (pidfd == -ESRCH) {
+        reclaim_now(all, slot);
+        return 0;
+    }
+    if (pidfd < 0)
+        return pidfd;
+    struct session *s = calloc(1, sizeof(*s));
+    if (!s) {
+        close(pidfd);
+        return -ENOMEM;
+    }
+    s->all = all;
+    s->slot = slot;
+    s->id = record->id;
+    s->next = ledger_journal_last(&all->store->ledger, slot) + 1;
+    s->peer = (struct peer){
+        .pid = (pid_t)record->pid,
+        .uid = record->uid,
+        .gid = record->gid,
+        .start_time = record->start_time,
+        .pidfd = pidfd,
+    };
+    all->slots[slot] = s;
+    all->count++;
+    return watch(s, loop);
+}
+
+void session_disconnected(struct session *s)
+{
+    s->connected = false;
+    if (s->reclaimed)
+        session_free_when_done(s);
+}
+
+void session_abandon(struct session *s)
+{
+    pthread_mutex_lock(&s->all->lock);
+    s->all->slots[s->slot] = NULL;
+    s->all->count--;
+    pthread_mutex_unlock(&s->all->lock);
+    s->abandoned = true;
+    uv_idle_stop(&s->reclaim);
+    if (!s->waiting)
+        close_handles(s);
+}
+
+/* ---- memory ---- */
+
+static void commit_piece(uv_work_t *work)
+{
+    struct session *s = work->data;
+    uint64_t left = s->operation.commit_size - s->committed;
+    uint64_t piece = left < COMMIT_PIECE ? left : COMMIT_PIECE;
+
+    s->commit_rc = region_commit(s->pool->fd, s->operation.commit_offset + s->committed, piece);
+    s->committed += piece;
+}
+
+static void on_committed(uv_work_t *work, int status)
+{
+    struct session *s = work->data;
+
+    if (!s->ended && !s->abandoned && !s->commit_rc && !status &&
+        s->committed < s->operation.commit_size) {
+        uv_queue_work(work->loop, work, commit_piece, on_committed);
+        return;
+    }
+    s->waiting = false;
+    if (s->abandoned) {
+        pool_abandon(s->pool, &s->operation);
+        close_handles(s);
+        return;
+    }
+    if (s->ended) {
+        pool_abandon(s->pool, &s->operation);
+        uv_idle_start(&s->reclaim, on_reclaim);
+        return;
+    }
+    pool_finish(s->pool, &s->operation, status ? status : s->commit_rc);
+    if (s->connected)
+        s->resume(s->ctx);
+}
+
+void session_commit(struct session *s, struct pool *pool, const struct pool_operation *operation)
+{
+    assert(!s->waiting);
+    s->waiting = true;
+    s->pool = pool;
+    s->operation = *operation;
+    s->committed = 0;
+    s->work.data = s;
+    uv_queue_work(s->death.loop, &s->work, commit_piece, on_committed);
+}
+
+void session_refresh_access(struct session *s)
+{
+    unsigned epoch = atomic_load_explicit(&s->all->store->epoch, memory_order_acquire);
+
+    if (s->epoch == epoch)
+        return;
+    s->epoch = epoch;
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        if (!s->attached[i])
+            continue;
+        Allot__Access allowed = pool_access(s->all->store->pools[i], &s->peer);
+        s->access[i] = allowed < s->attached[i] ? allowed : s->attached[i];
+    }
+}
+
+/* ---- lists ---- */
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = (*(struct session *const *)a)->id;
+    uint64_t y = (*(struct session *const *)b)->id;
+
+    return (x > y) - (x < y);
+}
+
+static void describe(const struct session *s, Allot__SessionInfo *ret)
+{
+    ret->session = s->id;
+    ret->pid = (uint32_t)s->peer.pid;
+    ret->uid = s->peer.uid;
+    ret->gid = s->peer.gid;
+    ret->connected = s->connected;
+    ret->operations = s->operations;
+    ret->bytes_received = s->bytes_received;
+    ret->bytes_sent = s->bytes_sent;
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        if (!s->all->store->pools[i])
+            continue;
+        struct pool_holding holding = pool_holding(s->all->store->pools[i], s->slot);
+        ret->allocations += holding.allocations;
+        ret->bytes += holding.bytes;
+        ret->ids += holding.ids;
+    }
+}
+
+size_t sessions_list(struct sessions *all, uint64_t after, Allot__SessionInfo *ret, size_t max)
+{
+    static _Thread_local struct session *found[SESSIONS_MAX];
+    size_t count = 0;
+
+    pthread_mutex_lock(&all->lock);
+    for (unsigned i = 0; i < SESSIONS_MAX; i++)
+        if (all->slots[i] && all->slots[i]->id > after)
+            found[count++] = all->slots[i];
+    qsort(found, count, sizeof(found[0]), by_id);
+    for (size_t i = 0; i < count && i < max; i++)
+        describe(found[i], &ret[i]);
+    pthread_mutex_unlock(&all->lock);
+    return count < max ? count : max;
+}

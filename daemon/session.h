@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions: one client process each, and what it holds. A session outlives its connection until its
+ * process is gone or it said goodbye.
+ *
+ * A session belongs to the loop that it was opened on; only that loop's thread calls these
+ * functions for it, except sessions_list() and sessions_init/deinit.
+ */
+#ifndef ALLOTD_SESSION_H
+#define ALLOTD_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "peer.h"
+#include "store.h"
+
+struct session;
+
+/* All sessions, live and ending, by slot. */
+struct sessions {
+    pthread_mutex_t lock; /* for `slots` and `count`; before any pool's lock */
+    struct store *store;
+    struct session *slots[SESSIONS_MAX];
+    unsigned count;
+    atomic_uint max;
+};
+
+struct session {
+    struct sessions *all;
+    unsigned slot;
+    uint64_t id;
+    struct peer peer;
+    uint64_t next;                     /* number of the next operation */
+    unsigned epoch;                    /* of the rights below */
+    Allot__Access attached[POOLS_MAX]; /* what it attached for */
+    Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
+    atomic_uint_least64_t operations;
+    atomic_uint_least64_t bytes_received;
+    atomic_uint_least64_t bytes_sent;
+    atomic_bool connected;
+
+    bool waiting; /* an operation waits for memory: `operation`, in `pool` */
+    struct pool_operation operation;
+    struct pool *pool;
+    uint64_t committed; /* bytes of it so far */
+    int commit_rc;
+
+    bool ended;     /* what it holds is void; being reclaimed */
+    bool reclaimed; /* nothing is left of it */
+    bool abandoned; /* the daemon stops */
+
+    /* To the connection: the waiting or the reclaiming is over; the process is gone. */
+    void (*resume)(void *ctx);
+    void (*died)(void *ctx);
+    void *ctx;
+
+    uv_poll_t death;
+    uv_idle_t reclaim;
+    uv_work_t work;
+    unsigned handles; /* not closed yet */
+};
+
+int sessions_init(struct sessions *all, struct store *store, unsigned max);
+void sessions_deinit(struct sessions *all);
+
+/* Opens a session for the process behind `peer`, whose pidfd it takes over on success.
+ * 0, -EUSERS when full, -errno. */
+int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
+                 struct session **ret);
+
+/* Takes over a session that an earlier daemon left in `slot`: it lives until its process is gone.
+ */
+int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot);
+
+/* The connection is gone. The session lives on while its process does, unless it has ended. */
+void session_disconnected(struct session *s);
+
+/* Goodbye: everything it holds is reclaimed, in slices; then `resume` is called once. */
+void session_end(struct session *s);
+
+/* Commits what s->operation wants without holding up the loop; the operation is then finished and
+ * `resume` called. */
+void session_commit(struct session *s, struct pool *pool, const struct pool_operation *operation);
+
+/* Looks the rights up again where the rules may have changed. */
+void session_refresh_access(struct session *s);
+
+/* At shutdown: closes the handles and leaves everything to the ledger. The memory goes when the
+ * loop has run the close callbacks. */
+void session_abandon(struct session *s);
+
+/* Sessions with an ID above `after`, in rising order, `max` at most: how many. Any thread. */
+size_t sessions_list(struct sessions *all, uint64_t after, Allot__SessionInfo *ret, size_t max);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and re-configuring the ledger and the pools.
+ *
+ * What it is: the place where three descriptions meet: the configuration (what is wished), the
+ * ledger (what is), and the descriptors that came in (what is still there). The ledger wins while
+ * anything is live in a pool. What it is not: it serves no request.
+ *
+ * Locks: none of its own; only the main thread changes the store, and only before the loops run.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+static int take_fd(struct notify_fd *fds, int n_fds, const char *prefix, const char *name)
+{
+    size_t length = strlen(prefix);
+
+    for (int i = 0; i < n_fds; i++) {
+        if (fds[i].fd >= 0 && strncmp(fds[i].name, prefix, length) == 0 &&
+            strcmp(fds[i].name + length, name) == 0) {
+            int fd = fds[i].fd;
+            fds[i].fd = -1;
+            return fd;
+        }
+    }
+    return -1;
+}
+
+static void keep(int fd, const char *prefix, const char *name)
+{
+    char full[sizeof(((struct notify_fd *)0)->name)];
+
+    snprintf(full, sizeof(full), "%s%s", prefix, name);
+    /* What a restart brought back is stored already; storing it again would keep it twice. */
+    notify_unstore(full);
+    int rc = notify_store(fd, full);
+    if (rc)
+        log_warning("store: the service manager does not keep %s: %s", full, strerror(-rc));
+}
+
+/* Keeps what cannot be used for somebody who can look into it, and forgets it here. */
+static void set_aside(struct notify_fd *fds, int n_fds)
+{
+    for (int i = 0; i < n_fds; i++) {
+        if (fds[i].fd < 0 ||
+            (strcmp(fds[i].name, "ledger") != 0 && strncmp(fds[i].name, "pool-", 5) != 0))
+            continue;
+        keep(fds[i].fd, "aside-", fds[i].name);
+        notify_unstore(fds[i].name);
+        log_error("store: %s is set aside", fds[i].name);
+        close(fds[i].fd);
+        fds[i].fd = -1;
+    }
+}
+
+static const struct config_pool *config_find(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->n_pools; i++)
+        if (strcmp(config->pools[i].name, name) == 0)
+            return &config->pools[i];
+    return NULL;
+}
+
+static int open_pool(struct store *store, unsigned index, const struct config_pool *config, int fd)
+{
+    struct pool *pool = malloc(sizeof(*pool));
+
+    if (!pool)
+        return -ENOMEM;
+    int rc = pool_open(pool, &store->ledger, index, config, fd);
+    if (rc) {
+        free(pool);
+        return rc;
+    }
+    store->pools[index] = pool;
+    return 0;
+}
+
+static bool same_shape(const struct ledger_pool *info, const struct config_pool *config)
+{
+    return info->size_max == config->size_max && info->page_size == config->page_size &&
+           info->ids == config->ids && info->size >= config->size &&
+           strcmp(info->allocator, config->allocator->name) == 0;
+}
+
+/* Whether anything is live in a pool of the ledger that is not open. */
+static bool ledger_pool_live(const struct ledger *ledger, unsigned index)
+{
+    const ledger_reference *references = ledger_references(ledger, index);
+
+    for (uint32_t i = 0; i < ledger->pools[index].references_top; i++)
+        if (references[i])
+            return true;
+    return false;
+}
+
+/* Opens what an earlier daemon left. Pools that nothing lives in are dropped where the
+ * configuration has them no more, or in another shape. */
+static int open_old_pools(struct store *store, const struct config *config, struct notify_fd *fds,
+                          int n_fds)
+{
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        struct ledger_pool *info = &store->ledger.pools[i];
+        if (!info->name[0])
+            continue;
+        if (strnlen(info->name, sizeof(info->name)) == sizeof(info->name) ||
+            info->references_top > ALLOCATIONS_MAX)
+            return -EBADMSG;
+        const struct config_pool *wished = config_find(config, info->name);
+        int fd = take_fd(fds, n_fds, "pool-", info->name);
+        if (!ledger_pool_live(&store->ledger, i) &&
+            (fd < 0 || !wished || !same_shape(info, wished))) {
+            if (fd >= 0) {
+                char name[sizeof("pool-") + CODEC_NAME_MAX] = "pool-";
+                notify_unstore(strcat(name, info->name));
+                close(fd);
+            }
+            ledger_clear_pool(&store->ledger, i);
+            continue;
+        }
+        if (fd < 0) {
+            log_error("store: pool %s is in the ledger, but its region is gone", info->name);
+            return -EBADMSG;
+        }
+        if (!wished)
+            log_warning("store: pool %s is in use and stays, though the configuration has it no "
+                        "more; nobody has rights in it",
+                        info->name);
+        int rc = open_pool(store, i, wished, fd);
+        if (rc) {
+            close(fd);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int open_new_pools(struct store *store, const struct config *config)
+{
+    for (unsigned i = 0; i < config->n_pools; i++) {
+        unsigned index = 0;
+        if (store_pool_named(store, config->pools[i].name))
+            continue;
+        while (index < POOLS_MAX && store->pools[index])
+            index++;
+        if (index == POOLS_MAX) {
+            log_error("store: no room for pool %s beside those that are still in use",
+                      config->pools[i].name);
+            return -ENOSPC;
+        }
+        ledger_clear_pool(&store->ledger, index);
+        int rc = open_pool(store, index, &config->pools[i], -1);
+        if (rc) {
+            log_error("store: pool %s: %s", config->pools[i].name, strerror(-rc));
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void close_pools(struct store *store)
+{
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        if (!store->pools[i])
+            continue;
+        pool_close(store->pools[i]);
+        free(store->pools[i]);
+        store->pools[i] = NULL;
+    }
+}
+
+/* Opens the ledger that came in, if it is usable together with its pools. */
+static int open_old(struct store *store, const struct config *config, struct notify_fd *fds,
+                    int n_fds)
+{
+    struct notify_fd copies[NOTIFY_FDS_MAX];
+    int rc = -ENOENT;
+
+    for (int i = 0; i < n_fds; i++) {
+        copies[i] = fds[i];
+        copies[i].fd = -1;
+        if (strcmp(fds[i].name, "ledger") == 0 || strncmp(fds[i].name, "pool-", 5) == 0)
+            copies[i].fd = dup(fds[i].fd);
+    }
+    int fd = take_fd(copies, n_fds, "", "ledger");
+    if (fd >= 0) {
+        rc = ledger_adopt(&store->ledger, fd);
+        if (rc)
+            close(fd);
+        else
+            rc = open_old_pools(store, config, copies, n_fds);
+        if (rc) {
+            close_pools(store);
+            ledger_close(&store->ledger);
+        }
+    }
+    for (int i = 0; i < n_fds; i++) {
+        if (copies[i].fd >= 0)
+            close(copies[i].fd);
+        if (rc == 0 && fds[i].fd >= 0 &&
+            (strcmp(fds[i].name, "ledger") == 0 || strncmp(fds[i].name, "pool-", 5) == 0)) {
+            close(fds[i].fd); /* the copy is in use */
+            fds[i].fd = -1;
+        }
+    }
+    return rc;
+}
+
+int store_open(struct store *store, const struct config *config, struct notify_fd *fds, int n_fds)
+{
+    *store = (struct store){0};
+    int rc = open_old(store, config, fds, n_fds);
+    if (rc) {
+        set_aside(fds, n_fds);
+        rc = ledger_create(&store->ledger);
+        if (rc) {
+            log_error("store: cannot make a ledger: %s", strerror(-rc));
+            return rc;
+        }
+    }
+    for (unsigned i = 0; i < SESSIONS_MAX; i++)
+        if (store->ledger.sessions[i].id)
+            ledger_journal_settle(&store->ledger, i);
+    rc = open_new_pools(store, config);
+    if (rc) {
+        store_close(store);
+        return rc;
+    }
+    keep(store->ledger.fd, "", "ledger");
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (store->pools[i])
+            keep(store->pools[i]->fd, "pool-", store->pools[i]->info->name);
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    close_pools(store);
+    ledger_close(&store->ledger);
+}
+
+bool store_configure(struct store *store, const struct config *config)
+{
+    bool fits = true;
+
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        struct pool *pool = store->pools[i];
+        const struct config_pool *wished;
+        if (!pool)
+            continue;
+        wished = config_find(config, pool->info->name);
+        if (!wished && !pool->retired && pool_live(pool) > 0) {
+            log_error("reload: pool %s is in use and cannot be removed", pool->info->name);
+            fits = false;
+        } else if (wished && !same_shape(pool->info, wished)) {
+            log_error("reload: pool %s: size, size_max, page_size, ids and allocator cannot change "
+                      "without a restart",
+                      pool->info->name);
+            fits = false;
+        }
+    }
+    for (unsigned i = 0; i < config->n_pools; i++) {
+        if (!store_pool_named(store, config->pools[i].name)) {
+            log_error("reload: pool %s cannot be added without a restart", config->pools[i].name);
+            fits = false;
+        }
+    }
+    if (!fits)
+        return false;
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (store->pools[i])
+            pool_configure(store->pools[i], config_find(config, store->pools[i]->info->name));
+    atomic_fetch_add(&store->epoch, 1);
+    return true;
+}
+
+struct pool *store_pool_named(const struct store *store, const char *name)
+{
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (store->pools[i] && strcmp(store->pools[i]->info->name, name) == 0)
+            return store->pools[i];
+    return NULL;
+}
+
+struct pool *store_pool(const struct store *store, uint32_t number)
+{
+    return number >= 1 && number <= POOLS_MAX ? store->pools[number - 1] : NULL;
+}

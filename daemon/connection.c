@@ -294,11 +294,12 @@ static void finish_round(struct connection *c, struct round round)
     for (; sent < r->n_frames; sent++)
         if (r->frames[sent].fd >= 0)
             close(r->frames[sent].fd);
+    /* Consumed before the socket closes: what is left unread would cut the peer's last answers. */
+    consume(c, round.consume);
     if (rc || round.close) {
         connection_close(c);
         return;
     }
-    consume(c, round.consume);
     if (round.rewind)
         rewind_peek(c);
     if (round.wait)
@@ -326,11 +327,11 @@ static void write_backlog(struct connection *c)
 
     if (rc == -EAGAIN)
         return;
+    consume(c, b->consume);
     if (rc || b->close) {
         connection_close(c);
         return;
     }
-    consume(c, b->consume);
     rewind_peek(c);
     backlog_free(b);
     c->backlog = NULL;

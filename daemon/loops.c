@@ -34,16 +34,10 @@ struct worker {
     bool stop;
 };
 
-/* Connections first, then the sessions of this loop: a session without a connection is only a
- * watched process. */
 static void worker_close(struct worker *w)
 {
-    struct sessions *all = w->sessions;
-
     connections_close(&w->connections);
-    for (unsigned i = 0; i < SESSIONS_MAX; i++)
-        if (all->slots[i] && all->slots[i]->death.loop == &w->loop)
-            session_abandon(all->slots[i]);
+    sessions_abandon(w->sessions, &w->loop);
     uv_close((uv_handle_t *)&w->bell, NULL);
 }
 

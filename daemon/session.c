@@ -251,16 +251,21 @@ void session_disconnected(struct session *s)
         session_free_when_done(s);
 }
 
-void session_abandon(struct session *s)
+void sessions_abandon(struct sessions *all, const uv_loop_t *loop)
 {
-    pthread_mutex_lock(&s->all->lock);
-    s->all->slots[s->slot] = NULL;
-    s->all->count--;
-    pthread_mutex_unlock(&s->all->lock);
-    s->abandoned = true;
-    uv_idle_stop(&s->reclaim);
-    if (!s->waiting)
-        close_handles(s);
+    pthread_mutex_lock(&all->lock);
+    for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+        struct session *s = all->slots[i];
+        if (!s || s->death.loop != loop)
+            continue;
+        all->slots[i] = NULL;
+        all->count--;
+        s->abandoned = true;
+        uv_idle_stop(&s->reclaim);
+        if (!s->waiting)
+            close_handles(s);
+    }
+    pthread_mutex_unlock(&all->lock);
 }
 
 /* ---- memory ---- */

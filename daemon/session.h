@@ -88,9 +88,9 @@ void session_commit(struct session *s, struct pool *pool, const struct pool_oper
 /* Looks the rights up again where the rules may have changed. */
 void session_refresh_access(struct session *s);
 
-/* At shutdown: closes the handles and leaves everything to the ledger. The memory goes when the
- * loop has run the close callbacks. */
-void session_abandon(struct session *s);
+/* At shutdown, on the loop's thread: closes the handles of its sessions and leaves everything to
+ * the ledger. The memory goes when the loop has run the close callbacks. */
+void sessions_abandon(struct sessions *all, const uv_loop_t *loop);
 
 /* Sessions with an ID above `after`, in rising order, `max` at most: how many. Any thread. */
 size_t sessions_list(struct sessions *all, uint64_t after, Allot__SessionInfo *ret, size_t max);

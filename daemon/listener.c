@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The listener.
+ *
+ * What it is: accept(2) driven by uv_poll, since libuv knows no SOCK_SEQPACKET. What it is not: it
+ * judges no client.
+ *
+ * Limits: sockaddr_un holds 107 bytes of path; a longer one is refused, never cut. When accept()
+ * says that descriptors have run out, the listener is no longer polled (it would spin) until a
+ * connection has closed.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Connections that wait to be accepted; the kernel caps it by net.core.somaxconn. */
+#define BACKLOG 4096
+/* Accepted in a row, before the main loop sees to signals again. */
+#define ACCEPT_SLICE 64
+
+static int bind_to(int fd, const struct sockaddr_un *address)
+{
+    /* Mode 0660 from the start, not from a moment later. */
+    mode_t mask = umask(0117);
+    int rc = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+    umask(mask);
+    return rc;
+}
+
+/* Whether somebody listens at the address; a file that nobody answers behind is removed. */
+static int clear_stale(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -errno;
+    int rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    close(fd);
+    if (rc == -ECONNREFUSED)
+        return unlink(address->sun_path) < 0 ? -errno : 0;
+    return -EADDRINUSE;
+}
+
+int listener_open(struct listener *l, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = bind_to(fd, &address);
+    if (rc == -EADDRINUSE) {
+        rc = clear_stale(&address);
+        if (!rc)
+            rc = bind_to(fd, &address);
+    }
+    if (!rc && (listen(fd, BACKLOG) < 0 || lstat(path, &st) < 0))
+        rc = -errno;
+    if (rc) {
+        close(fd);
+        return rc;
+    }
+    *l = (struct listener){.fd = fd, .device = st.st_dev, .inode = st.st_ino};
+    memcpy(l->path, path, strlen(path));
+    return 0;
+}
+
+int listener_adopt(struct listener *l, int fd)
+{
+    int type = 0;
+    int listening = 0;
+    socklen_t size = sizeof(int);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
+        return -errno;
+    if (type != SOCK_SEQPACKET || !listening)
+        return -EPROTOTYPE;
+    *l = (struct listener){.fd = fd};
+    return 0;
+}
+
+static void on_connection(uv_poll_t *handle, int status, int events)
+{
+    struct listener *l = handle->data;
+
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPT_SLICE; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            l->accepted(l->ctx, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            log_warning("accepting pauses until a connection closes: %s", strerror(errno));
+            l->paused = true;
+            uv_poll_stop(&l->poll);
+        }
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *ctx, int fd),
+                   void *ctx)
+{
+    int rc = uv_poll_init(loop, &l->poll, l->fd);
+
+    if (rc)
+        return rc;
+    l->poll.data = l;
+    l->accepted = accepted;
+    l->ctx = ctx;
+    return uv_poll_start(&l->poll, UV_READABLE, on_connection);
+}
+
+void listener_resume(struct listener *l)
+{
+    if (!l->paused || uv_is_closing((uv_handle_t *)&l->poll))
+        return;
+    l->paused = false;
+    uv_poll_start(&l->poll, UV_READABLE, on_connection);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct listener *l = handle->data;
+
+    close(l->fd);
+}
+
+void listener_close(struct listener *l)
+{
+    struct stat st;
+
+    if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
+        unlink(l->path);
+    uv_close((uv_handle_t *)&l->poll, on_closed);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The listening socket, and accepting from it on the main loop. */
+#ifndef ALLOTD_LISTENER_H
+#define ALLOTD_LISTENER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <uv.h>
+
+struct listener {
+    uv_poll_t poll;
+    int fd;
+    char path[108]; /* made by us and to be removed; empty: it came from the service manager */
+    dev_t device;   /* of the file at `path` */
+    ino_t inode;
+    bool paused; /* no descriptor is free */
+    void (*accepted)(void *ctx, int fd);
+    void *ctx;
+};
+
+/* Makes a socket at `path`, mode 0660. A file that a dead daemon left there is replaced. 0 or
+ * -errno: -ENAMETOOLONG above 107 bytes, -EADDRINUSE where a daemon answers there. */
+int listener_open(struct listener *l, const char *path);
+
+/* Takes over a listening SOCK_SEQPACKET socket. -EPROTOTYPE where it is anything else. */
+int listener_adopt(struct listener *l, int fd);
+
+/* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out. */
+int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *ctx, int fd),
+                   void *ctx);
+/* A descriptor has become free: goes on where it paused. Loop's thread. */
+void listener_resume(struct listener *l);
+
+/* Stops accepting, closes, and removes the file if it is still ours. */
+void listener_close(struct listener *l);
+
+#endif

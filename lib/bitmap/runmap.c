@@ -58,7 +58,7 @@ static void *meta_resize(struct runmap *m, void *mem, size_t old_size, size_t ne
 {
     void *fresh = m->meta.resize(m->meta.ctx, mem, old_size, new_size);
 
-    if (fresh || !new_size)
+    if (fresh)
         m->meta_bytes += new_size - old_size;
     return fresh;
 }
@@ -68,11 +68,11 @@ void runmap_clear(struct runmap *m)
     struct allot_meta meta = m->meta;
 
     if (m->nodes.mem)
-        meta_resize(m, m->nodes.mem, (size_t)m->nodes.capacity * sizeof(struct run_node), 0);
+        meta.resize(meta.ctx, m->nodes.mem, (size_t)m->nodes.capacity * sizeof(struct run_node), 0);
     if (m->leaves.mem)
-        meta_resize(m, m->leaves.mem, (size_t)m->leaves.capacity * sizeof(struct leaf), 0);
+        meta.resize(meta.ctx, m->leaves.mem, (size_t)m->leaves.capacity * sizeof(struct leaf), 0);
     if (m->ranges)
-        meta_resize(m, m->ranges, (size_t)m->range_capacity * sizeof(struct run_range), 0);
+        meta.resize(meta.ctx, m->ranges, (size_t)m->range_capacity * sizeof(struct run_range), 0);
     runmap_init(m, &meta);
 }
 

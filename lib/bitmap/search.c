@@ -78,7 +78,7 @@ static enum walk_result walk_leaf(struct walk *w, const struct leaf *l, uint64_t
 
         if (!(l->word[at / 64] >> (at % 64) & 1))
             w->run = base + end;
-        else if (end < LEAF_UNITS && walk_close(w, base + end))
+        else if (walk_close(w, base + end))
             return WALK_FOUND;
         at = end;
     }

@@ -269,6 +269,18 @@ static void test_idmap__adds_and_merges(void **state)
     assert_int_equal(ops->check(d), 0);
 }
 
+static void test_idmap__grows_over_a_free_subtree(void **state)
+{
+    struct allot_id *d = with_ids(state, 0, 4096);
+
+    assert_int_equal(ops->add_memory(d, 4096, 4096), 0);
+    assert_int_equal(ops->check(d), 0);
+    assert_int_equal(ops->add_memory(d, 1 << 20, 1), 0);
+    assert_int_equal(ops->check(d), 0);
+    assert_int_equal(take(d, 8192, 1), 0);
+    assert_int_equal(take(d, 1, 1), 1 << 20);
+}
+
 static void test_idmap__init_forgets(void **state)
 {
     struct fixture *f = *state;
@@ -505,6 +517,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_idmap__frees_exactly, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idmap__adds_and_merges, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idmap__grows_over_a_free_subtree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idmap__init_forgets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idmap__large_spaces_are_cheap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idmap__giving_back_needs_no_memory, setup, teardown),

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bins: free runs by size, for TLSF.
+ *
+ * Two levels of classes as in the paper: up to 8 KiB one bin for each multiple of 16 bytes, above
+ * it 32 bins for each power of two; a bitmap of the bins that are not empty, under a one-word
+ * summary, finds the next of them by two bit scans.
+ *
+ * A bin of one size is a doubly linked list. A wide bin is a trie over the scattered node indices
+ * that is also a heap by size: its root is its largest run. So an own-bin look is one comparison, a
+ * request for exactly the largest run is never lost to rounding, and no number of runs in one bin
+ * makes anything slower than the 32 levels that an index can have.
+ *
+ * Invariant: bit b of the map is set exactly when head[b] is not 0. Bin 0 stays empty.
+ */
+#ifndef ALLOT_BYTE_BINS_H
+#define ALLOT_BYTE_BINS_H
+
+#include <stdint.h>
+
+#include "nodes.h"
+
+#define BINS_EXACT     512u /* bins below are of one size, bin * 16 bytes */
+#define BINS_EXACT_LOG 9u
+#define BINS_SPLIT_LOG 5u
+#define BINS_SPLIT     (1u << BINS_SPLIT_LOG)
+#define BINS_GRANULES  59u /* log2 of the largest size, 2^63 bytes, in granules */
+#define BINS_COUNT     (BINS_EXACT + BINS_SPLIT * (BINS_GRANULES - BINS_EXACT_LOG + 1))
+#define BINS_WORDS     ((BINS_COUNT + 63) / 64)
+
+struct bins {
+    uint64_t summary;
+    uint64_t map[BINS_WORDS];
+    uint32_t head[BINS_COUNT];
+};
+
+static inline void bins_clear(struct bins *b)
+{
+    b->summary = 0;
+    for (uint32_t i = 0; i < BINS_WORDS; i++)
+        b->map[i] = 0;
+    for (uint32_t i = 0; i < BINS_COUNT; i++)
+        b->head[i] = 0;
+}
+
+static inline uint32_t bins_of(uint64_t size)
+{
+    uint64_t granules = size / NODE_GRANULE;
+    uint32_t log;
+
+    if (granules < BINS_EXACT)
+        return (uint32_t)granules;
+    log = 63u ^ (uint32_t)__builtin_clzll(granules);
+    /* The shift leaves the leading 1 and the bits that choose among the 32. */
+    return BINS_EXACT - BINS_SPLIT * (BINS_EXACT_LOG + 1) + BINS_SPLIT * log +
+           (uint32_t)(granules >> (log - BINS_SPLIT_LOG));
+}
+
+/* The first bin from `bin` up that is not empty; 0 if there is none. */
+static inline uint32_t bins_up(const struct bins *b, uint32_t bin)
+{
+    uint32_t word = bin / 64;
+    uint64_t bits = b->map[word] & (~UINT64_C(0) << (bin % 64));
+
+    if (!bits) {
+        uint64_t words = b->summary & (~UINT64_C(1) << word);
+
+        if (!words)
+            return 0;
+        word = (uint32_t)__builtin_ctzll(words);
+        bits = b->map[word];
+    }
+    return word * 64 + (uint32_t)__builtin_ctzll(bits);
+}
+
+/* The last bin from `bin` down that is not empty; 0 if there is none. */
+static inline uint32_t bins_down(const struct bins *b, uint32_t bin)
+{
+    uint32_t word = bin / 64;
+    uint64_t bits = b->map[word] & (~UINT64_C(0) >> (63 - bin % 64));
+
+    if (!bits) {
+        uint64_t words = b->summary & ((UINT64_C(1) << word) - 1);
+
+        if (!words)
+            return 0;
+        word = 63u - (uint32_t)__builtin_clzll(words);
+        bits = b->map[word];
+    }
+    return word * 64 + 63u - (uint32_t)__builtin_clzll(bits);
+}
+
+/* A free run of `size` bytes or more, at most 2^63; 0 if there is none. */
+static inline uint32_t bins_find(const struct bins *b, const struct node *at, uint64_t size)
+{
+    uint32_t bin = bins_of(size);
+
+    if (bin >= BINS_EXACT) {
+        uint32_t largest = b->head[bin];
+
+        if (largest && node_size(&at[largest]) >= size)
+            return largest;
+        bin++;
+    }
+    return b->head[bins_up(b, bin)];
+}
+
+static inline uint64_t bins_largest(const struct bins *b, const struct node *at)
+{
+    uint32_t bin = bins_down(b, BINS_COUNT - 1);
+
+    return bin ? node_size(&at[b->head[bin]]) : 0;
+}
+
+/* Sets or clears the bin's bit, without a branch: which of both is as good as random. */
+static inline void bins_mark(struct bins *b, uint32_t bin, bool filled)
+{
+    uint32_t word = bin / 64;
+    uint64_t bits = b->map[word] & ~(UINT64_C(1) << (bin % 64));
+
+    bits |= (uint64_t)filled << (bin % 64);
+    b->map[word] = bits;
+    b->summary = (b->summary & ~(UINT64_C(1) << word)) | (uint64_t)(bits != 0) << word;
+}
+
+/* Puts `i` where its size says on the way that its scattered index says; whom it displaces goes on
+ * down its own way, which is the same up to there. */
+static inline void bins_trie_insert(struct node *at, uint32_t *link, uint32_t i)
+{
+    uint32_t way = node_scatter(i);
+
+    for (uint32_t bit = 1u << 31; *link; bit >>= 1) {
+        uint32_t here = *link;
+
+        if (at[i].size > at[here].size) {
+            at[i].link[0] = at[here].link[0];
+            at[i].link[1] = at[here].link[1];
+            *link = i;
+            way = node_scatter(here);
+            link = &at[i].link[(way & bit) != 0];
+            i = here;
+        } else {
+            link = &at[here].link[(way & bit) != 0];
+        }
+    }
+    *link = i;
+    at[i].link[0] = 0;
+    at[i].link[1] = 0;
+}
+
+/* The larger child moves up, again and again, until the gap is at a leaf. */
+static inline void bins_trie_remove(struct node *at, uint32_t *link, uint32_t i)
+{
+    uint32_t way = node_scatter(i), child[2] = {at[i].link[0], at[i].link[1]};
+
+    for (uint32_t bit = 1u << 31; *link != i; bit >>= 1)
+        link = &at[*link].link[(way & bit) != 0];
+    while (child[0] || child[1]) {
+        /* at[0] has a size of 0: any run is larger than no child. */
+        uint32_t side = node_size(&at[child[1]]) > node_size(&at[child[0]]);
+        uint32_t up = child[side], other = child[!side];
+
+        *link = up;
+        link = &at[up].link[side];
+        child[0] = at[up].link[0];
+        child[1] = at[up].link[1];
+        at[up].link[!side] = other;
+    }
+    *link = 0;
+}
+
+static __attribute__((noinline)) void bins_insert_wide(struct bins *b, struct node *at, uint32_t i,
+                                                       uint32_t bin)
+{
+    bins_trie_insert(at, &b->head[bin], i);
+    bins_mark(b, bin, true);
+}
+
+static __attribute__((noinline)) void bins_remove_wide(struct bins *b, struct node *at, uint32_t i,
+                                                       uint32_t bin)
+{
+    bins_trie_remove(at, &b->head[bin], i);
+    bins_mark(b, bin, b->head[bin] != 0);
+}
+
+/* The node's size and state are set already. */
+static inline void bins_insert(struct bins *b, struct node *at, uint32_t i)
+{
+    uint32_t bin = bins_of(at[i].size), head;
+
+    if (bin >= BINS_EXACT) {
+        bins_insert_wide(b, at, i, bin);
+        return;
+    }
+    /* The links of at[0] are written to, never read. */
+    head = b->head[bin];
+    at[i].link[0] = 0;
+    at[i].link[1] = head;
+    at[head].link[0] = i;
+    b->head[bin] = i;
+    b->map[bin / 64] |= UINT64_C(1) << (bin % 64);
+    b->summary |= UINT64_C(1) << (bin / 64);
+}
+
+static inline void bins_remove(struct bins *b, struct node *at, uint32_t i)
+{
+    uint32_t bin = bins_of(at[i].size), prev, next, *link;
+
+    if (bin >= BINS_EXACT) {
+        bins_remove_wide(b, at, i, bin);
+        return;
+    }
+    prev = at[i].link[0];
+    next = at[i].link[1];
+    at[next].link[0] = prev;
+    link = &b->head[bin];
+    link = prev ? &at[prev].link[1] : link;
+    *link = next;
+    bins_mark(b, bin, (prev | next) != 0);
+}
+
+#endif

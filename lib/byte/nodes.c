@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nodes: their memory.
+ *
+ * Small arrays double, so that a young allocator grows in few steps; large ones grow by a twelfth,
+ * so that what is not yet needed stays small beside 32 bytes a block. A provider that can remap
+ * pages makes those steps free of copying.
+ *
+ * Limit: an index has 32 bits, and so has the number of buckets, two a block: 2^31 blocks.
+ */
+#include "nodes.h"
+
+#define NODES_FIRST    16u
+#define NODES_DOUBLING 4096u
+
+static bool resize(struct nodes *n, void **array, uint32_t *capacity, uint32_t want, size_t each)
+{
+    size_t bytes;
+    void *fresh;
+
+    if (__builtin_mul_overflow((size_t)want, each, &bytes))
+        return false;
+    fresh = n->meta.resize(n->meta.ctx, *array, *capacity * each, bytes);
+    if (!fresh)
+        return false;
+    *array = fresh;
+    *capacity = want;
+    return true;
+}
+
+static bool resize_nodes(struct nodes *n, uint32_t want)
+{
+    void *array = n->at;
+    bool done = resize(n, &array, &n->capacity, want, sizeof(struct node));
+
+    n->at = array;
+    return done;
+}
+
+static bool resize_buckets(struct nodes *n, uint32_t want)
+{
+    void *array = n->bucket;
+    bool done = resize(n, &array, &n->bucket_capacity, want, sizeof(uint32_t));
+
+    n->bucket = array;
+    return done;
+}
+
+static uint32_t larger(uint32_t capacity)
+{
+    uint32_t more = capacity < NODES_DOUBLING ? capacity : capacity / 12;
+
+    return more > UINT32_MAX - capacity ? UINT32_MAX : capacity + more;
+}
+
+static void forget(struct nodes *n)
+{
+    n->at[0] = (struct node){0}; /* smaller than any run */
+    n->top = 1;
+    n->taken = 1;
+    n->spare = 0;
+    n->used = 0;
+    n->bucket[0] = 0;
+    n->bucket[1] = 0;
+    n->buckets = 2;
+    n->mask = 1;
+}
+
+bool nodes_init(struct nodes *n, const struct allot_meta *meta)
+{
+    *n = (struct nodes){.meta = *meta};
+    if (!resize_nodes(n, NODES_FIRST) || !resize_buckets(n, 2 * NODES_FIRST)) {
+        nodes_deinit(n);
+        return false;
+    }
+    forget(n);
+    return true;
+}
+
+void nodes_deinit(struct nodes *n)
+{
+    if (n->at)
+        n->meta.resize(n->meta.ctx, n->at, n->capacity * sizeof(struct node), 0);
+    if (n->bucket)
+        n->meta.resize(n->meta.ctx, n->bucket, n->bucket_capacity * sizeof(uint32_t), 0);
+    n->at = NULL;
+    n->bucket = NULL;
+}
+
+void nodes_reset(struct nodes *n)
+{
+    /* A provider that refuses to shrink leaves the array as it was, which is as good. */
+    if (n->capacity > NODES_FIRST)
+        (void)resize_nodes(n, NODES_FIRST);
+    if (n->bucket_capacity > 2 * NODES_FIRST)
+        (void)resize_buckets(n, 2 * NODES_FIRST);
+    forget(n);
+}
+
+bool nodes_grow(struct nodes *n)
+{
+    while (n->capacity - n->taken < 2) {
+        if (n->capacity == UINT32_MAX || !resize_nodes(n, larger(n->capacity)))
+            return false;
+    }
+    while (n->used >= n->bucket_capacity / 2) {
+        if (n->bucket_capacity == UINT32_MAX || !resize_buckets(n, larger(n->bucket_capacity)))
+            return false;
+    }
+    return true;
+}

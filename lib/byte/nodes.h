@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nodes: what a byte allocator keeps about each run of the memory that it manages.
+ *
+ * One growable array of 32-byte nodes, named by their index, since the provider may move the array;
+ * 0 names nobody. A node is a used block, a free run, the header of a managed range, or spare. The
+ * runs of a range form a ring through their range's header, in address order, so that a neighbour
+ * is one step away and the header, never free, stops every merge.
+ *
+ * Used blocks are also found by position: linear hashing (W. Litwin, VLDB 1980) with two 4-byte
+ * buckets a block, so that the table grows by two buckets at a time and nothing ever stalls to
+ * rehash. It does not contract.
+ *
+ * Invariant: taking a node and adding a block never fail after nodes_reserve(). Giving back never
+ * needs memory.
+ */
+#ifndef ALLOT_BYTE_NODES_H
+#define ALLOT_BYTE_NODES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <allot/align.h>
+#include <allot/meta.h>
+
+/* The unit of positions and sizes; the low bits that it leaves in a size hold the node's state. */
+#define NODE_GRANULE 16u
+#define NODE_STATE   15u
+
+enum node_state { NODE_USED = 0, NODE_FREE = 1, NODE_RANGE = 2, NODE_SPARE = 3 };
+
+struct node {
+    uint64_t pos;
+    uint64_t size; /* bytes, and the state in the low bits */
+    uint32_t prev; /* neighbours in address order; the range header closes the ring */
+    uint32_t next;
+    /* used: [0] hash chain; free: list, trie or tree links; range: tree links; spare: [0] chain */
+    uint32_t link[2];
+};
+
+struct nodes {
+    struct allot_meta meta;
+    struct node *at;
+    uint32_t *bucket;
+    uint32_t capacity; /* of at[] */
+    uint32_t top;      /* at[top…] were never taken */
+    uint32_t spare;    /* chain of nodes that were given back */
+    uint32_t taken;    /* nodes that are not spare, at[0] included */
+    uint32_t used;     /* blocks in the hash */
+    uint32_t buckets;
+    uint32_t bucket_capacity;
+    uint32_t mask; /* 2^k - 1 >= buckets - 1, the smallest */
+};
+
+bool nodes_init(struct nodes *n, const struct allot_meta *meta);
+void nodes_deinit(struct nodes *n);
+/* Forgets all nodes and gives back memory down to what nodes_init() took. */
+void nodes_reset(struct nodes *n);
+bool nodes_grow(struct nodes *n);
+
+/* Room for two more nodes, one of them a block. */
+static inline bool nodes_reserve(struct nodes *n)
+{
+    if (__builtin_expect(n->capacity - n->taken >= 2 && n->used < n->bucket_capacity / 2, 1))
+        return true;
+    return nodes_grow(n);
+}
+
+static inline uint64_t nodes_metadata_bytes(const struct nodes *n)
+{
+    return (uint64_t)n->capacity * sizeof(struct node) +
+           (uint64_t)n->bucket_capacity * sizeof(uint32_t);
+}
+
+static inline uint64_t node_size(const struct node *node)
+{
+    return node->size & ~(uint64_t)NODE_STATE;
+}
+
+static inline uint64_t node_end(const struct node *node)
+{
+    return node->pos + node_size(node);
+}
+
+static inline enum node_state node_state(const struct node *node)
+{
+    return (enum node_state)(node->size & NODE_STATE);
+}
+
+static inline uint32_t nodes_take(struct nodes *n)
+{
+    uint32_t i = n->spare;
+
+    if (i)
+        n->spare = n->at[i].link[0];
+    else
+        i = n->top++;
+    n->taken++;
+    return i;
+}
+
+static inline void nodes_give(struct nodes *n, uint32_t i)
+{
+    n->at[i].size = NODE_SPARE;
+    n->at[i].link[0] = n->spare;
+    n->spare = i;
+    n->taken--;
+}
+
+static inline void node_link_before(struct node *at, uint32_t i, uint32_t fresh)
+{
+    uint32_t prev = at[i].prev;
+
+    at[fresh].prev = prev;
+    at[fresh].next = i;
+    at[prev].next = fresh;
+    at[i].prev = fresh;
+}
+
+static inline void node_link_after(struct node *at, uint32_t i, uint32_t fresh)
+{
+    uint32_t next = at[i].next;
+
+    at[fresh].prev = i;
+    at[fresh].next = next;
+    at[next].prev = fresh;
+    at[i].next = fresh;
+}
+
+static inline void node_unlink(struct node *at, uint32_t i)
+{
+    at[at[i].prev].next = at[i].next;
+    at[at[i].next].prev = at[i].prev;
+}
+
+/* Scatters an index: a bijection (the 32-bit finalizer of MurmurHash3), so that what it orders or
+ * branches by is as good as random and never equal for two nodes. */
+static inline uint32_t node_scatter(uint32_t i)
+{
+    i ^= i >> 16;
+    i *= 0x85ebca6bu;
+    i ^= i >> 13;
+    i *= 0xc2b2ae35u;
+    i ^= i >> 16;
+    return i;
+}
+
+static inline uint32_t nodes_hash(uint64_t pos)
+{
+    uint64_t x = pos / NODE_GRANULE;
+
+    x ^= x >> 32;
+    return (uint32_t)((x * 0x9E3779B97F4A7C15u) >> 32);
+}
+
+static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)
+{
+    uint32_t hash = nodes_hash(pos), b = hash & n->mask, unsplit = hash & (n->mask >> 1);
+
+    return &n->bucket[b < n->buckets ? b : unsplit];
+}
+
+/* The link that names the block at `pos`, or the 0 that ends its chain. */
+static inline uint32_t *nodes_find(const struct nodes *n, uint64_t pos)
+{
+    uint32_t *link = nodes_bucket(n, pos);
+
+    while (*link && n->at[*link].pos != pos)
+        link = &n->at[*link].link[0];
+    return link;
+}
+
+static inline void nodes_split_bucket(struct nodes *n)
+{
+    uint32_t fresh = n->buckets, *from, *to;
+
+    if (fresh > n->mask)
+        n->mask = 2 * n->mask + 1;
+    from = &n->bucket[fresh & (n->mask >> 1)];
+    to = &n->bucket[fresh];
+    n->buckets++;
+    for (uint32_t i = *from; i; i = n->at[i].link[0]) {
+        if ((nodes_hash(n->at[i].pos) & n->mask) == fresh) {
+            *to = i;
+            to = &n->at[i].link[0];
+        } else {
+            *from = i;
+            from = &n->at[i].link[0];
+        }
+    }
+    *from = 0;
+    *to = 0;
+}
+
+static inline void nodes_add_block(struct nodes *n, uint32_t i)
+{
+    uint32_t *bucket;
+
+    n->used++;
+    if (n->buckets < 2 * n->used) {
+        nodes_split_bucket(n);
+        nodes_split_bucket(n);
+    }
+    bucket = nodes_bucket(n, n->at[i].pos);
+    n->at[i].link[0] = *bucket;
+    *bucket = i;
+}
+
+/* `link` as from nodes_find(). */
+static inline void nodes_drop_block(struct nodes *n, uint32_t *link)
+{
+    *link = n->at[*link].link[0];
+    n->used--;
+}
+
+#endif

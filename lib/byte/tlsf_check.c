@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TLSF: the recount of every invariant, and the list of all runs. Both walk the whole of the
+ * allocator and change nothing.
+ */
+#include "tlsf.h"
+#include "tree.h"
+
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what))                                                                               \
+            return __LINE__;                                                                       \
+    } while (0)
+
+struct tally {
+    uint64_t total;
+    uint64_t used;
+    uint32_t ranges;
+    uint32_t blocks;
+    uint32_t runs; /* free ones */
+};
+
+static int check_range(const struct tlsf *t, uint32_t header, struct tally *tally)
+{
+    const struct node *at = t->nodes.at;
+    uint64_t pos = at[header].pos;
+    uint32_t prev = header;
+    bool after_free = false;
+
+    CHECK(node_state(&at[header]) == NODE_RANGE && node_size(&at[header]));
+    CHECK(at[header].next != header);
+    for (uint32_t i = at[header].next; i != header; i = at[i].next) {
+        bool is_free = node_state(&at[i]) == NODE_FREE;
+
+        CHECK(i && i < t->nodes.top && at[i].prev == prev);
+        CHECK(is_free || node_state(&at[i]) == NODE_USED);
+        CHECK(at[i].pos == pos && node_size(&at[i]));
+        CHECK(node_end(&at[i]) > pos && node_end(&at[i]) <= node_end(&at[header]));
+        CHECK(!(is_free && after_free));
+        if (is_free) {
+            tally->runs++;
+        } else {
+            tally->blocks++;
+            tally->used += at[i].size;
+            CHECK(*nodes_find(&t->nodes, pos) == i);
+        }
+        pos = node_end(&at[i]);
+        after_free = is_free;
+        prev = i;
+    }
+    CHECK(at[header].prev == prev && pos == node_end(&at[header]));
+    tally->total += node_size(&at[header]);
+    tally->ranges++;
+    return 0;
+}
+
+static int check_nodes(const struct nodes *n, const struct tally *tally)
+{
+    uint32_t spare = 0, chained = 0;
+
+    CHECK(n->top <= n->capacity && n->taken <= n->top);
+    CHECK(n->taken == 1 + tally->ranges + tally->blocks + tally->runs);
+    CHECK(n->used == tally->blocks);
+    for (uint32_t i = n->spare; i; i = n->at[i].link[0]) {
+        CHECK(i < n->top && node_state(&n->at[i]) == NODE_SPARE);
+        CHECK(++spare <= n->top);
+    }
+    CHECK(spare == n->top - n->taken);
+    CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
+    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
+    for (uint32_t b = 0; b < n->buckets; b++) {
+        for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
+            CHECK(i < n->top && node_state(&n->at[i]) == NODE_USED);
+            CHECK(nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);
+            CHECK(++chained <= n->used);
+        }
+    }
+    CHECK(chained == n->used);
+    return 0;
+}
+
+/* Adds the nodes of the trie at `root`, whose indices scatter to the `depth` first bits of `way`.
+ * Recursion is at most 32 deep. */
+static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_t depth,
+                      uint32_t way, uint32_t *count)
+{
+    const struct node *at = t->nodes.at;
+
+    CHECK(root < t->nodes.top && node_state(&at[root]) == NODE_FREE);
+    CHECK(bins_of(at[root].size) == bin && root != t->top && ++*count <= t->nodes.taken);
+    CHECK(depth == 0 || (node_scatter(root) ^ way) >> (32 - depth) == 0);
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t child = at[root].link[side];
+        int line;
+
+        if (!child)
+            continue;
+        CHECK(depth < 32 && at[child].size <= at[root].size);
+        line = check_trie(t, child, bin, depth + 1, way | side << (31 - depth), count);
+        if (line)
+            return line;
+    }
+    return 0;
+}
+
+static int check_bins(const struct tlsf *t, uint32_t *count)
+{
+    const struct node *at = t->nodes.at;
+    const struct bins *bins = &t->bins;
+
+    CHECK(!bins->head[0]);
+    for (uint32_t word = 0; word < BINS_WORDS; word++)
+        CHECK(!(bins->summary >> word & 1) == !bins->map[word]);
+    for (uint32_t bin = 0; bin < BINS_COUNT; bin++) {
+        uint32_t head = bins->head[bin], prev = 0;
+
+        CHECK(!(bins->map[bin / 64] >> (bin % 64) & 1) == !head);
+        if (bin >= BINS_EXACT) {
+            int line = head ? check_trie(t, head, bin, 0, 0, count) : 0;
+
+            if (line)
+                return line;
+            continue;
+        }
+        for (uint32_t i = head; i; prev = i, i = at[i].link[1]) {
+            CHECK(i < t->nodes.top && node_state(&at[i]) == NODE_FREE && at[i].link[0] == prev);
+            CHECK(bins_of(at[i].size) == bin && i != t->top && ++*count <= t->nodes.taken);
+        }
+    }
+    return 0;
+}
+
+int tlsf_check(const struct allot_byte *b)
+{
+    const struct tlsf *t = (const struct tlsf *)(const void *)b;
+    const struct node *at = t->nodes.at;
+    struct tally tally = {0};
+    uint64_t end = 0;
+    uint32_t indexed = 0;
+    int line;
+
+    for (uint32_t i = tree_ceiling(at, t->ranges, 0); i;
+         i = tree_ceiling(at, t->ranges, at[i].pos + 1)) {
+        CHECK(!tally.ranges || at[i].pos > end);
+        line = check_range(t, i, &tally);
+        if (line)
+            return line;
+        end = node_end(&at[i]);
+    }
+    CHECK(tree_count(at, t->ranges) == tally.ranges);
+    CHECK(t->total == tally.total && t->used == tally.used);
+    line = check_nodes(&t->nodes, &tally);
+    if (line)
+        return line;
+    if (t->by_position) {
+        CHECK(!t->top);
+        indexed = tree_count(at, t->runs);
+        for (uint32_t bin = 0; bin < BINS_COUNT; bin++)
+            CHECK(!t->bins.head[bin]);
+    } else {
+        CHECK(!t->runs && t->top < t->nodes.top);
+        CHECK(!t->top || node_state(&at[t->top]) == NODE_FREE);
+        indexed = t->top != 0;
+    }
+    line = check_bins(t, &indexed);
+    if (line)
+        return line;
+    CHECK(indexed == tally.runs);
+    return 0;
+}
+
+int tlsf_dump(const struct allot_byte *b, allot_visit_fn *visit, void *ctx)
+{
+    const struct tlsf *t = (const struct tlsf *)(const void *)b;
+    const struct node *at = t->nodes.at;
+
+    for (uint32_t i = tree_ceiling(at, t->ranges, 0); i;
+         i = tree_ceiling(at, t->ranges, at[i].pos + 1)) {
+        for (uint32_t run = at[i].next; run != i; run = at[run].next)
+            visit(ctx, at[run].pos, node_size(&at[run]),
+                  node_state(&at[run]) == NODE_FREE ? ALLOT_RUN_FREE : ALLOT_RUN_USED);
+    }
+    return 0;
+}

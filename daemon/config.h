@@ -8,8 +8,8 @@
 
 #include <allot/byte.h>
 
-#include "codec.h"
 #include "bounds.h"
+#include "codec.h"
 #include "peer.h"
 
 enum rule_kind { RULE_ANY, RULE_UID, RULE_GID };
@@ -42,6 +42,25 @@ struct config {
     unsigned n_pools;
 };
 
+/*
+ * Sizes and counts are whole numbers, with K, M, G or T (powers of 1024) after them if need be.
+ *
+ *   [daemon]         socket, workers, sessions_max, log_level
+ *   [pool NAME]      size            bytes managed at first          default: size_max
+ *                    size_max        bytes of the region             size, but 1 GiB at least
+ *                    page_size       4K to 1G, a power of two        4K
+ *                    allocator       tlsf                            tlsf
+ *                    ids             IDs in the space, below 2^48    2^32
+ *                    quota           bytes that one user may hold    no limit
+ *                    allocations_max live allocations                ALLOCATIONS_MAX
+ *                    access          who may do what                 *=write
+ *
+ * `access` is a list of WHO=WHAT: WHO is uid:NAME, gid:NAME (or numbers) or `*`, WHAT is none, read
+ * or write. It may be given on several lines, which add up; whom no rule names gets nothing. Sizes
+ * are rounded up to whole pages, with a warning. A pool has two pages at least, since page 0 is
+ * never granted.
+ */
+
 /* The built-in configuration: the pool "default" of 1 GiB, open to everyone who may connect, a
  * worker for each core. */
 void config_default(struct config *config);
@@ -49,9 +68,13 @@ void config_default(struct config *config);
 /*
  * Reads `path` over the built-in defaults; a file with at least one pool section replaces the
  * built-in pool. Logs every mistake as path:line: what (unknown section or key, value out of
- * range, pool named twice, …) before it returns. 0, or -1 with *config unusable.
+ * range, pool named twice, …) before it returns. 0, or -1 with *config unusable. One thread at a
+ * time: it asks for users and groups by name.
  */
 int config_load(struct config *config, const char *path);
+
+/* Why a path cannot be the socket (relative, longer than 107 bytes, …), or NULL. */
+const char *config_socket_mistake(const char *path);
 
 /* The byte allocator of that name, or NULL where none is built in. */
 const struct allot_byte_ops *config_allocator(const char *name);

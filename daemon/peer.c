@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who is at the other end of a connection.
+ *
+ * What it is: credentials that the kernel noted when the peer connected, and a pidfd, which tells
+ * when the process is gone. What it is not: the peer's word, or a check of rights (config.h).
+ *
+ * Invariants: pidfd and start time belong to one process: the time is read while the pidfd is held,
+ * and afterwards the pidfd must not be readable, so the pid was not another's in between.
+ *
+ * Limits: without SO_PEERPIDFD (before Linux 6.5) the peer may end, and its pid be another's,
+ * between connect() and pidfd_open(). The socket is hung up then, and that is refused as well, but
+ * not where the peer left a copy of its socket to somebody else.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* Numbers in /proc/PID/stat before the start time, from the state on, which follows the name. */
+#define FIELDS_BEFORE_START 19
+
+/* 0 while the process lives, -ESRCH once it is gone. */
+static int alive(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    int n;
+
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    return n ? -ESRCH : 0;
+}
+
+/* The name, field 2, may hold spaces and parentheses: the fields after it begin at the last ')'. */
+static int parse_start_time(char *stat, uint64_t *ret)
+{
+    char *at = strrchr(stat, ')');
+
+    if (!at)
+        return -EPROTO;
+    at++;
+    for (int i = 0; i < FIELDS_BEFORE_START; i++) {
+        at += strspn(at, " ");
+        at += strcspn(at, " ");
+    }
+    at += strspn(at, " ");
+
+    char *end;
+    errno = 0;
+    unsigned long long time = strtoull(at, &end, 10);
+    if (end == at || *end != ' ' || errno)
+        return -EPROTO;
+    *ret = time;
+    return 0;
+}
+
+static int read_start_time(pid_t pid, uint64_t *ret)
+{
+    char path[sizeof("/proc//stat") + 3 * sizeof(pid)];
+    char text[1024]; /* the fields up to the start time take at most about 400 */
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    ssize_t size;
+    do
+        size = read(fd, text, sizeof(text) - 1);
+    while (size < 0 && errno == EINTR);
+    int rc = size < 0 ? -errno : 0;
+    close(fd);
+    if (rc)
+        return rc;
+    text[size] = 0;
+    return parse_start_time(text, ret);
+}
+
+static int open_pidfd(int socket_fd, pid_t pid, int *ret)
+{
+    if (!getenv("ALLOTD_NO_PEERPIDFD")) {
+        int fd;
+        socklen_t size = sizeof(fd);
+
+        if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0) {
+            *ret = fd;
+            return 0;
+        }
+        if (errno != ENOPROTOOPT)
+            return errno == EINVAL ? -ESRCH : -errno; /* EINVAL: gone, to kernels before 6.16 */
+    }
+    if (pid <= 0)
+        return -ESRCH;
+    int fd = pidfd_open(pid, 0);
+    if (fd < 0)
+        return errno == EINVAL ? -ESRCH : -errno;
+
+    struct pollfd p = {.fd = socket_fd, .events = 0};
+    if (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP)) {
+        close(fd);
+        return -ESRCH;
+    }
+    *ret = fd;
+    return 0;
+}
+
+static int read_groups(int socket_fd, struct peer *peer)
+{
+    socklen_t size = sizeof(peer->groups);
+
+    peer->n_groups = 0;
+    if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERGROUPS, peer->groups, &size) == 0) {
+        peer->n_groups = (unsigned)(size / sizeof(gid_t));
+        return 0;
+    }
+    if (errno != ERANGE)
+        return errno == ENODATA ? 0 : -errno; /* ENODATA: the kernel noted none */
+
+    gid_t *all = malloc(size);
+    if (!all)
+        return -ENOMEM;
+    int rc = getsockopt(socket_fd, SOL_SOCKET, SO_PEERGROUPS, all, &size) < 0 ? -errno : 0;
+    if (!rc) {
+        memcpy(peer->groups, all, sizeof(peer->groups));
+        peer->n_groups = GROUPS_MAX;
+        log_warning("process %d of user %u is in %zu groups; only its first %u count",
+                    (int)peer->pid, (unsigned)peer->uid, size / sizeof(gid_t), GROUPS_MAX);
+    }
+    free(all);
+    return rc;
+}
+
+int peer_read(int socket_fd, struct peer *ret)
+{
+    struct peer peer = {.pidfd = -1};
+    struct ucred cred;
+    socklen_t size = sizeof(cred);
+
+    if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+        return -errno;
+    peer.pid = cred.pid;
+    peer.uid = cred.uid;
+    peer.gid = cred.gid;
+    int rc = read_groups(socket_fd, &peer);
+    if (rc)
+        return rc;
+    rc = open_pidfd(socket_fd, cred.pid, &peer.pidfd);
+    if (rc)
+        return rc;
+    if (cred.pid > 0)
+        rc = read_start_time(cred.pid, &peer.start_time);
+    int gone = alive(peer.pidfd);
+    if (gone)
+        rc = gone;
+    if (rc) {
+        close(peer.pidfd);
+        return rc;
+    }
+    *ret = peer;
+    return 0;
+}
+
+int peer_reopen(pid_t pid, uint64_t start_time)
+{
+    uint64_t found = 0;
+
+    if (pid <= 0)
+        return -ESRCH;
+    int fd = pidfd_open(pid, 0);
+    if (fd < 0)
+        return errno == EINVAL ? -ESRCH : -errno;
+    int rc = read_start_time(pid, &found);
+    int gone = alive(fd);
+    if (gone)
+        rc = gone;
+    else if (!rc && found != start_time)
+        rc = -ESRCH;
+    if (rc) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * allotctl: looks at allotd, and asks it for things by hand.
+ *
+ * What it is: the command line, the table of commands, messages. Each command's own words are read
+ * by the command, so that the shell reads them alike.
+ *
+ * Exit status: 0, 1 where the daemon refused or could not be reached, 2 for wrong use.
+ */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "allotctl.h"
+
+struct command {
+    const char *name;
+    int (*run)(struct context *c, int argc, char **argv);
+    bool needs_pool;
+    const char *usage;
+    const char *what;
+};
+
+static const struct command commands[] = {
+    {"status", command_status, false, "[--json]", "pools, tags and sessions"},
+    {"ping", command_ping, false, "[-c COUNT]", "round trips, and how long they took"},
+    {"alloc", command_alloc, true, "SIZE...", "blocks of bytes"},
+    {"free", command_free, true, "OFFSET...", "frees blocks (of this session: see shell)"},
+    {"realloc", command_realloc, true, "OFFSET OLD-SIZE SIZE", "makes a block longer or shorter"},
+    {"usable", command_usable, true, "OFFSET", "how much of a block may be used"},
+    {"pages", command_pages, true, "COUNT [--at OFFSET] | --free OFFSET COUNT", "whole pages"},
+    {"ids", command_ids, true, "COUNT [--at ID] | --free ID COUNT", "numbers"},
+    {"shell", command_shell, true, "", "these commands line by line, in one session"},
+};
+
+const char *argp_program_version = "allotctl " ALLOT_VERSION;
+
+static const char doc[] =
+    "Looks at allotd, the shared-memory allocator, and asks it for things by hand.\v"
+    "Commands:\n"
+    "  status [--json]            pools, tags and sessions\n"
+    "  ping [-c COUNT]            round trips, and how long they took\n"
+    "  alloc SIZE...              blocks of bytes\n"
+    "  pages COUNT [--at OFFSET]  whole pages\n"
+    "  ids COUNT [--at ID]        numbers\n"
+    "  shell                      these, and free, realloc, usable, line by line\n"
+    "\n"
+    "alloc, pages and ids hold what they got until their input ends or a signal comes. SIZE takes "
+    "K, M, G, T. See allotctl(1).";
+
+static const struct argp_option options[] = {
+    {"socket", 's', "SOCKET", 0,
+     "The daemon's socket (default: $ALLOT_SOCKET, else /run/allot/allot.sock)", 0},
+    {"pool", 'p', "POOL", 0, "The pool to work on (default: default)", 0},
+    {0},
+};
+
+struct arguments {
+    struct context context;
+    int argc;
+    char **argv;
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+
+    switch (key) {
+    case 's':
+        arguments->context.socket = arg;
+        return 0;
+    case 'p':
+        arguments->context.pool_name = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        arguments->argv = state->argv + state->next - 1;
+        arguments->argc = state->argc - state->next + 1;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "no command");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int complain(const char *command, const char *format, ...)
+{
+    va_list list;
+
+    fprintf(stderr, "allotctl: %s%s", command ? command : "", command ? ": " : "");
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    return EXIT_WRONG_USE;
+}
+
+int refused(const char *command, int code, const char *unit)
+{
+    const char *what = code == ALLOT_E_SYSTEM ? strerror(errno) : allot_strerror(code);
+
+    if ((code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA) && unit)
+        complain(command, "%s; at most %" PRIu64 " %s would be granted now", what,
+                 allot_last_limit(), unit);
+    else
+        complain(command, "%s", what);
+    return EXIT_REFUSED;
+}
+
+int context_open(struct context *c)
+{
+    int r = c->session ? 0 : allot_open(&c->session, c->socket);
+
+    if (r == 0)
+        return EXIT_OK;
+    const char *path = c->socket ? c->socket : getenv("ALLOT_SOCKET");
+    return refused(path && *path ? path : "/run/allot/allot.sock", r, NULL);
+}
+
+int context_attach(struct context *c)
+{
+    int r = context_open(c);
+
+    if (r != EXIT_OK || c->pool)
+        return r;
+    r = allot_attach(c->session, c->pool_name, ALLOT_WRITE, &c->pool);
+    return r == 0 ? EXIT_OK : refused(c->pool_name, r, NULL);
+}
+
+void context_close(struct context *c)
+{
+    allot_close(c->session);
+    c->session = NULL;
+    c->pool = NULL;
+}
+
+static double now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+int command_ping(struct context *c, int argc, char **argv)
+{
+    uint64_t count = 1;
+    double least = 0, most = 0, sum = 0;
+
+    if (argc != 1 && !(argc == 3 && !strcmp(argv[1], "-c")))
+        return complain("ping", "usage: ping [-c COUNT]");
+    if (argc == 3 && (!number_parse(argv[2], &count) || count == 0))
+        return complain("ping", "not a count: %s", argv[2]);
+    for (uint64_t i = 0; i < count; i++) {
+        double before = now_us();
+        int r = allot_ping(c->session);
+        if (r < 0)
+            return refused("ping", r, NULL);
+        double took = now_us() - before;
+        least = i == 0 || took < least ? took : least;
+        most = took > most ? took : most;
+        sum += took;
+    }
+    if (count == 1)
+        printf("answered in %.1f us\n", sum);
+    else
+        printf("%" PRIu64 " answered in %.1f us on average, %.1f at least, %.1f at most\n", count,
+               sum / (double)count, least, most);
+    return EXIT_OK;
+}
+
+void command_list(void)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        char text[80];
+        snprintf(text, sizeof(text), "%s %s", commands[i].name, commands[i].usage);
+        printf("%-48s %s\n", text, commands[i].what);
+    }
+}
+
+int command_run(struct context *c, int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[0], commands[i].name) != 0)
+            continue;
+        int r = commands[i].needs_pool ? context_attach(c) : context_open(c);
+        return r == EXIT_OK ? commands[i].run(c, argc, argv) : r;
+    }
+    return complain(argv[0], "no such command; see %s", c->in_shell ? "help" : "allotctl --help");
+}
+
+int main(int argc, char **argv)
+{
+    /* In order, so that a command's own options stay with it. */
+    static const struct argp argp = {options, parse_option, "COMMAND [ARGUMENT...]", doc, 0, 0, 0};
+    struct arguments arguments = {.context = {.pool_name = "default"}};
+
+    argp_err_exit_status = EXIT_WRONG_USE;
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
+    int r = command_run(&arguments.context, arguments.argc, arguments.argv);
+    context_close(&arguments.context);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        complain(NULL, "standard output: %s", strerror(errno));
+        r = EXIT_REFUSED;
+    }
+    return r;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Kill anywhere: every operation of a pool is single-stepped, and after each instruction that has
+ * changed the ledger a copy of it is recovered as a restarted daemon would.
+ *
+ * A killed process leaves its shared memory exactly as its last instruction left it, so a copy
+ * taken between two instructions is what a restart after a kill at that point finds. After each
+ * recovery: the pool opens, allocators and ledger agree (pool_check), the operation has happened
+ * wholly or not at all, the journal says which, and the same request, sent again, makes it happen
+ * exactly once. Recovery is itself stepped and recovered again, for kills while recovering.
+ *
+ * Instructions that change nothing in the ledger need no recovery of their own: the state is one
+ * that was recovered already.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "log.h"
+#include "pool.h"
+#include "region.h"
+
+#define PAGE   4096u
+#define SLOT   3u
+#define NUMBER 41u /* of the operation under test */
+#define REGION (256ull * PAGE)
+#define LIVE   6u /* allocations before the operation */
+
+/* What the operation under test is, and what it finds. */
+struct scenario {
+    const char *name;
+    Allot__Op op;
+    uint64_t size;
+    uint64_t align;
+    unsigned target; /* index of a live allocation, for frees and resizes */
+    uint64_t position;
+};
+
+struct world {
+    struct ledger ledger;
+    struct pool pool;
+    int region;
+};
+
+/* The parts of the ledger's file that these tests ever touch, as one row of bytes. */
+#define HEAD_SIZE    (320u << 10) /* header, pools, sessions */
+#define JOURNAL_SIZE (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
+#define RECORDS      64u
+#define IMAGE_SIZE                                                                                 \
+    (HEAD_SIZE + JOURNAL_SIZE + RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)))
+
+static void image_copy(const struct ledger *ledger, unsigned char *image, bool load)
+{
+    struct {
+        void *at;
+        size_t size;
+    } parts[] = {
+        {ledger->base, HEAD_SIZE},
+        {ledger_entry(ledger, SLOT, 0), JOURNAL_SIZE},
+        {ledger_records(ledger, 0), RECORDS * sizeof(struct ledger_record)},
+        {ledger_references(ledger, 0), RECORDS * sizeof(ledger_reference)},
+    };
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (load)
+            memcpy(parts[i].at, image, parts[i].size);
+        else
+            memcpy(image, parts[i].at, parts[i].size);
+        image += parts[i].size;
+    }
+}
+
+static const struct config_pool config = {
+    .name = "step",
+    .size = REGION / 2,
+    .size_max = REGION,
+    .page_size = PAGE,
+    .ids = 1000,
+    .quota = UINT64_MAX,
+    .allocations_max = 1000,
+    .allocator = &allot_tlsf,
+};
+
+static struct pool_operation make_operation(const struct world *w, const struct scenario *s,
+                                            uint64_t number)
+{
+    struct pool_operation o = {
+        .op = s->op,
+        .slot = SLOT,
+        .uid = 1000,
+        .entry = ledger_entry(&w->ledger, SLOT, number),
+        .position = s->position,
+        .size = s->size,
+        .align = s->align,
+        .tag = 7,
+    };
+    return o;
+}
+
+/* As the service does it. */
+static void carry_out(struct world *w, struct pool_operation *o, uint64_t number)
+{
+    ledger_entry_begin(o->entry, number, o->op, 0);
+    if (pool_execute(&w->pool, o) == POOL_COMMIT)
+        pool_finish(&w->pool, o, region_commit(w->pool.fd, o->commit_offset, o->commit_size));
+}
+
+/* A pool with something live of every kind, and a session that holds it. */
+static void world_make(struct world *w, uint64_t positions[LIVE])
+{
+    static const struct scenario before[LIVE] = {
+        {.op = ALLOT__OP__OP_ALLOC, .size = 1000},
+        {.op = ALLOT__OP__OP_ALLOC, .size = 5000, .align = 256},
+        {.op = ALLOT__OP__OP_ALLOC_PAGES, .size = 3},
+        {.op = ALLOT__OP__OP_ALLOC_IDS, .size = 5},
+        {.op = ALLOT__OP__OP_ALLOC, .size = 64},
+        {.op = ALLOT__OP__OP_ALLOC_PAGES, .size = 1},
+    };
+    uint64_t id;
+
+    assert_int_equal(ledger_create(&w->ledger), 0);
+    assert_int_equal(ledger_session_open(&w->ledger, SLOT, 1, 1000, 1000, 1, &id), 0);
+    assert_int_equal(pool_open(&w->pool, &w->ledger, 0, &config, -1), 0);
+    w->region = w->pool.fd;
+    for (unsigned i = 0; i < LIVE; i++) {
+        struct pool_operation o = make_operation(w, &before[i], i + 1);
+        carry_out(w, &o, i + 1);
+        assert_int_equal(o.error, 0);
+        positions[i] = o.value;
+    }
+}
+
+static void world_close(struct world *w)
+{
+    pool_close(&w->pool);
+    ledger_close(&w->ledger);
+}
+
+/* One number that two states share only if the same things are live. */
+static uint64_t live_digest(const struct world *w)
+{
+    const struct ledger_pool *info = &w->ledger.pools[0];
+    uint64_t digest = info->size;
+
+    for (uint32_t i = 0; i < info->references_top; i++) {
+        uint64_t word = ledger_references(&w->ledger, 0)[i];
+        if (!word)
+            continue;
+        const struct ledger_record *r =
+            &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
+        digest += (r->position * 31 + r->size) * 0x9e3779b97f4a7c15ull * r->kind;
+    }
+    return digest;
+}
+
+/* What a restart does with the ledger. */
+static bool recover(struct world *w)
+{
+    int fd = dup(w->region);
+
+    ledger_journal_settle(&w->ledger, SLOT);
+    if (pool_open(&w->pool, &w->ledger, 0, &config, fd) == 0)
+        return true;
+    close(fd);
+    return false;
+}
+
+/* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
+static const char *judge(struct world *copy, const struct scenario *s, const unsigned char *image,
+                         uint64_t before, uint64_t after)
+{
+    struct ledger_entry *entry = ledger_entry(&copy->ledger, SLOT, NUMBER);
+    const char *wrong = NULL;
+
+    image_copy(&copy->ledger, (unsigned char *)image, true);
+    if (!recover(copy))
+        return "the pool does not open";
+    uint64_t found = live_digest(copy);
+    bool answered = entry->number == NUMBER && entry->result;
+    if (found != before && found != after)
+        wrong = "the operation has happened in part";
+    else if (answered != (found == after))
+        wrong = "the journal does not know whether it happened";
+    if (!wrong && !answered) {
+        struct pool_operation o = make_operation(copy, s, NUMBER);
+        carry_out(copy, &o, NUMBER);
+        if (o.error || live_digest(copy) != after)
+            wrong = "the request, sent again, does something else";
+    }
+    if (!wrong && s->op != ALLOT__OP__OP_FREE && s->op != ALLOT__OP__OP_FREE_PAGES &&
+        s->op != ALLOT__OP__OP_FREE_IDS && s->op != ALLOT__OP__OP_ADD_MEMORY) {
+        uint32_t record = (uint32_t)ledger_entry(&copy->ledger, SLOT, NUMBER)->record;
+        if (entry->value != ledger_records(&copy->ledger, 0)[record].position)
+            wrong = "the stored answer names another place";
+    }
+    if (!wrong && !pool_check(&copy->pool))
+        wrong = "allocators and ledger do not agree";
+    pool_close(&copy->pool);
+    return wrong;
+}
+
+/*
+ * Runs `act` in a traced child, instruction by instruction, and calls `look` after each one that
+ * changed the ledger. How many instructions there were.
+ */
+static unsigned long step_through(struct world *w, void (*act)(struct world *, void *), void *arg,
+                                  void (*look)(void *ctx, const unsigned char *image), void *ctx)
+{
+    static unsigned char last[IMAGE_SIZE];
+    static unsigned char now[IMAGE_SIZE];
+    unsigned long steps = 0;
+    int status;
+
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        act(w, arg);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSTOPPED(status));
+    image_copy(&w->ledger, last, false);
+    for (;;) {
+        assert_int_equal(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSTOPPED(status));
+        if (WSTOPSIG(status) != SIGTRAP)
+            break; /* the second SIGSTOP: the operation is over */
+        steps++;
+        image_copy(&w->ledger, now, false);
+        if (memcmp(now, last, IMAGE_SIZE) == 0)
+            continue;
+        memcpy(last, now, IMAGE_SIZE);
+        look(ctx, now);
+    }
+    assert_int_equal(WSTOPSIG(status), SIGSTOP);
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    return steps;
+}
+
+struct look {
+    struct world *copy;
+    struct world *second; /* for kills while recovering; NULL: once is enough */
+    const struct scenario *scenario;
+    uint64_t before;
+    uint64_t after;
+    unsigned points;
+    unsigned double_points;
+    const char *wrong;
+};
+
+static void act_recover(struct world *w, void *arg)
+{
+    (void)arg;
+    recover(w);
+}
+
+static void look_again(void *ctx, const unsigned char *image)
+{
+    struct look *look = ctx;
+
+    look->double_points++;
+    if (!look->wrong)
+        look->wrong = judge(look->second, look->scenario, image, look->before, look->after);
+}
+
+static void look_once(void *ctx, const unsigned char *image)
+{
+    static unsigned char saved[IMAGE_SIZE];
+    struct look *look = ctx;
+
+    look->points++;
+    if (look->wrong)
+        return;
+    memcpy(saved, image, IMAGE_SIZE);
+    look->wrong = judge(look->copy, look->scenario, saved, look->before, look->after);
+    if (look->wrong || !look->second)
+        return;
+    image_copy(&look->copy->ledger, saved, true);
+    step_through(look->copy, act_recover, NULL, look_again, look);
+}
+
+static void act_operation(struct world *w, void *arg)
+{
+    struct pool_operation *o = arg;
+
+    carry_out(w, o, NUMBER);
+}
+
+/* A world that shares nothing with `w` but the region. */
+static void world_copy(struct world *copy, const struct world *w)
+{
+    uint64_t id;
+
+    assert_int_equal(ledger_create(&copy->ledger), 0);
+    assert_int_equal(ledger_session_open(&copy->ledger, SLOT, 1, 1000, 1000, 1, &id), 0);
+    assert_int_equal(ledger_commit_part(&copy->ledger, 0, 0, RECORDS), 0);
+    copy->region = w->region;
+}
+
+static void run(struct scenario s)
+{
+    uint64_t positions[LIVE];
+    struct world w;
+    struct world copy;
+    struct world second;
+    static unsigned char start[IMAGE_SIZE];
+
+    world_make(&w, positions);
+    world_copy(&copy, &w);
+    world_copy(&second, &w);
+    if (s.target < LIVE)
+        s.position = positions[s.target];
+    image_copy(&w.ledger, start, false);
+    struct look look = {
+        .copy = &copy, .second = &second, .scenario = &s, .before = live_digest(&w)};
+
+    /* What it comes to when nothing goes wrong. */
+    image_copy(&copy.ledger, start, true);
+    assert_true(recover(&copy));
+    struct pool_operation o = make_operation(&copy, &s, NUMBER);
+    carry_out(&copy, &o, NUMBER);
+    assert_int_equal(o.error, 0);
+    look.after = live_digest(&copy);
+    assert_int_not_equal(look.after, look.before);
+    pool_close(&copy.pool);
+
+    o = make_operation(&w, &s, NUMBER);
+    unsigned long steps = step_through(&w, act_operation, &o, look_once, &look);
+    printf("%s: %lu instructions, %u states, %u more while recovering\n", s.name, steps,
+           look.points, look.double_points);
+    if (look.wrong)
+        fail_msg("%s: state %u: %s", s.name, look.points, look.wrong);
+    assert_true(look.points > 5);
+    ledger_close(&copy.ledger);
+    ledger_close(&second.ledger);
+    world_close(&w);
+}
+
+#define NO_TARGET LIVE
+
+static void test_step__alloc(void **state)
+{
+    (void)state;
+    run((struct scenario){"alloc", ALLOT__OP__OP_ALLOC, 777, 64, NO_TARGET, 0});
+}
+
+static void test_step__alloc_that_commits(void **state)
+{
+    (void)state;
+    run((struct scenario){"alloc with commit", ALLOT__OP__OP_ALLOC, 20 * PAGE, 0, NO_TARGET, 0});
+}
+
+static void test_step__free(void **state)
+{
+    (void)state;
+    run((struct scenario){"free", ALLOT__OP__OP_FREE, 0, 0, 1, 0});
+}
+
+static void test_step__resize(void **state)
+{
+    (void)state;
+    run((struct scenario){"resize", ALLOT__OP__OP_RESIZE, 2000, 0, 1, 0});
+}
+
+static void test_step__alloc_pages(void **state)
+{
+    (void)state;
+    run((struct scenario){"alloc pages", ALLOT__OP__OP_ALLOC_PAGES, 2, 0, NO_TARGET, 0});
+}
+
+static void test_step__alloc_pages_at(void **state)
+{
+    (void)state;
+    run((struct scenario){"alloc pages at", ALLOT__OP__OP_ALLOC_PAGES_AT, 2, 0, NO_TARGET,
+                          100 * PAGE});
+}
+
+static void test_step__free_pages(void **state)
+{
+    (void)state;
+    run((struct scenario){"free pages", ALLOT__OP__OP_FREE_PAGES, 3, 0, 2, 0});
+}
+
+static void test_step__alloc_ids(void **state)
+{
+    (void)state;
+    run((struct scenario){"alloc ids", ALLOT__OP__OP_ALLOC_IDS, 4, 0, NO_TARGET, 0});
+}
+
+static void test_step__free_ids(void **state)
+{
+    (void)state;
+    run((struct scenario){"free ids", ALLOT__OP__OP_FREE_IDS, 5, 0, 3, 0});
+}
+
+static void test_step__add_memory(void **state)
+{
+    (void)state;
+    run((struct scenario){"add memory", ALLOT__OP__OP_ADD_MEMORY, PAGE, 0, NO_TARGET, 0});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step__alloc),       cmocka_unit_test(test_step__alloc_that_commits),
+        cmocka_unit_test(test_step__free),        cmocka_unit_test(test_step__resize),
+        cmocka_unit_test(test_step__alloc_pages), cmocka_unit_test(test_step__alloc_pages_at),
+        cmocka_unit_test(test_step__free_pages),  cmocka_unit_test(test_step__alloc_ids),
+        cmocka_unit_test(test_step__free_ids),    cmocka_unit_test(test_step__add_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -149,8 +149,6 @@ static void break_locked(struct calls *s, int code)
         s->pending[slot(n)] = false;
     }
     s->oldest = s->next;
-    for (struct call *call = s->queue; call; call = call->next)
-        wake(call);
 }
 
 static bool is_pending_locked(const struct calls *s, uint64_t number)
@@ -253,7 +251,7 @@ static int lead_locked(struct calls *s, uint64_t deadline)
     if (fd >= 0)
         close(fd);
     if (s->queue)
-        wake(s->queue);
+        wake(s->queue); /* who wakes the next when it leaves */
     return 0;
 }
 

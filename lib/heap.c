@@ -249,13 +249,16 @@ int allot_heap_realloc(struct allot_heap *h, uint64_t pos, uint64_t size, uint64
     uint64_t start, length, new_start, new_length;
     int err = ops->realloc(h->bytes, pos, size, align, new_size);
 
-    if (!err && new_size < size)
-        settle(h, pos + new_size);
-    if (err != ALLOT_E_NO_MEMORY || new_size <= size)
+    if (err && err != ALLOT_E_NO_MEMORY)
         return err;
     if (ops->footprint(h->bytes, pos, size, align, &start, &length) ||
         ops->footprint(h->bytes, pos, new_size, align, &new_start, &new_length))
-        return ALLOT_E_NO_MEMORY;
+        return err;
+    if (!err) {
+        if (new_length < length)
+            settle(h, new_start + new_length);
+        return 0;
+    }
     if (new_start != start || new_length <= length || extend(h, start + length, start + new_length))
         return ALLOT_E_NO_MEMORY;
     err = ops->realloc(h->bytes, pos, size, align, new_size);

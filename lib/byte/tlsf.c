@@ -158,14 +158,18 @@ static inline void want_bins(struct tlsf *t)
         reindex(t, false);
 }
 
-/* The free run that contains `pos`; 0 if there is none. */
+/* The free run that contains `pos`; 0 if there is none. What a dealloc has just made, a block and
+ * what nobody manages are told without the tree. */
 static uint32_t run_at(struct tlsf *t, uint64_t pos)
 {
     const struct node *at = t->nodes.at;
-    uint32_t i = t->recent;
+    uint32_t i = t->recent, range;
 
     if (i < t->nodes.top && node_state(&at[i]) == NODE_FREE && pos - at[i].pos < node_size(&at[i]))
         return i;
+    range = tree_floor(at, t->ranges, pos);
+    if (!range || pos - at[range].pos >= node_size(&at[range]) || *nodes_find(&t->nodes, pos))
+        return 0;
     if (!t->by_position)
         reindex(t, true);
     i = tree_floor(at, t->runs, pos);
@@ -246,8 +250,8 @@ static int cut_inwards(uint64_t *start, uint64_t size, uint64_t *ret_end)
 
     if (__builtin_add_overflow(*start, size, &end) || end > POSITION_END)
         return ALLOT_E_INVALID;
-    *start = ALLOT_ALIGN_UP(*start, (uint64_t)NODE_GRANULE);
-    *ret_end = ALLOT_ALIGN_DOWN(end, (uint64_t)NODE_GRANULE);
+    *start = ALLOT_ALIGN_UP(*start, NODE_GRANULE);
+    *ret_end = ALLOT_ALIGN_DOWN(end, NODE_GRANULE);
     return *start < *ret_end ? 0 : ALLOT_E_INVALID;
 }
 
@@ -468,7 +472,7 @@ static int tlsf_footprint(const struct allot_byte *b, uint64_t pos, uint64_t siz
     (void)b;
     if (err)
         return err;
-    if (!ALLOT_IS_ALIGNED(pos, align) || !ALLOT_IS_ALIGNED(pos, (uint64_t)NODE_GRANULE) ||
+    if (!ALLOT_IS_ALIGNED(pos, align) || !ALLOT_IS_ALIGNED(pos, NODE_GRANULE) ||
         __builtin_add_overflow(pos, size, &end) || end > POSITION_END)
         return ALLOT_E_INVALID;
     *ret_start = pos;
@@ -541,6 +545,7 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     next = at[block].next;
     size = at[block].size;
     spare = node_state(&at[next]) == NODE_FREE ? node_size(&at[next]) : 0;
+    t->recent = next; /* whoever is refused may want to know what is there */
     if (new_size > size && new_size - size > spare)
         return ALLOT_E_NO_MEMORY;
     if (new_size < size && !spare) {

@@ -17,7 +17,7 @@ struct tlsf {
     uint64_t used;
     uint32_t ranges; /* tree of the range headers */
     uint32_t runs;   /* tree of the free runs, while by_position */
-    uint32_t recent; /* the free run that was made last, if it still is one */
+    uint32_t recent; /* the node that was made free or looked at last, if it is a free run */
     uint32_t top;    /* a large free run that is in no bin; 0 while by_position */
     bool by_position;
     struct bins bins; /* of the other free runs, unless by_position */

@@ -13,10 +13,11 @@
 /* True for 1, 2, 4, … 2^63; false for 0. */
 #define ALLOT_IS_POW2(x) ((x) != 0 && ((x) & ((x)-1)) == 0)
 
-/* `align` must be a power of two. ALIGN_UP wraps past 2^64: use allot_align_up() on unchecked
- * input. */
-#define ALLOT_ALIGN_DOWN(x, align) ((x) & ~((align)-1))
-#define ALLOT_ALIGN_UP(x, align)   (((x) + ((align)-1)) & ~((align)-1))
+/* `align` must be a power of two; arguments are evaluated more than once. No mask is inverted, so
+ * an `align` of a narrower type than `x` is right too. ALIGN_UP wraps past 2^64: use
+ * allot_align_up() on unchecked input. */
+#define ALLOT_ALIGN_DOWN(x, align) ((x) - ((x) & ((align)-1)))
+#define ALLOT_ALIGN_UP(x, align)   ALLOT_ALIGN_DOWN((x) + ((align)-1), align)
 #define ALLOT_IS_ALIGNED(x, align) (((x) & ((align)-1)) == 0)
 
 /* Rounds up to a multiple of `align`. False, with *ret untouched, where the result exceeds 2^64-1.

@@ -41,15 +41,18 @@ struct allot_byte_ops {
 
     /*
      * Stops managing free memory: of the free run that contains `near`, the part whose ends are
-     * multiples of `granule` (a power of two) leaves the allocator and is told. NOT_ALLOCATED: no
-     * such part, or `near` is not free.
+     * multiples of `granule` (a power of two) leaves the allocator and is told. O(log n) where
+     * `near` lies in the run that the last dealloc or refused realloc left. INVALID: granule not a
+     * power of two. NOT_ALLOCATED: no such part, or `near` is not free. NO_MEMORY: no metadata.
      */
     int (*take_back)(struct allot_byte *b, uint64_t near, uint64_t granule, uint64_t *ret_start,
                      uint64_t *ret_size);
 
     /*
-     * INVALID: size 0, align not a power of two, or the rounded size overflows. NO_MEMORY: no free
-     * run holds it. A request for exactly largest_free() bytes with align 1 succeeds.
+     * INVALID: size 0, align not a power of two, or the rounded size exceeds 2^64-1. NO_MEMORY: no
+     * free run holds it; at an `align` above the granule also where no run is so long that it holds
+     * it wherever the run starts, and a bounded number of shorter ones did not either. A request
+     * for exactly largest_free() bytes with align 1 succeeds.
      */
     int (*alloc)(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos);
 
@@ -68,14 +71,15 @@ struct allot_byte_ops {
                      uint64_t *ret_start, uint64_t *ret_size);
 
     /*
-     * Frees. NOT_ALLOCATED, in every build, where no block starts at `pos` or where `size` and
-     * `align` round to another block than the one there.
+     * Frees; never needs metadata memory. INVALID as alloc(). NOT_ALLOCATED, in every build, where
+     * no block starts at `pos` or where `size` and `align` round to another block than the one
+     * there.
      */
     int (*dealloc)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align);
 
     /*
      * Resizes in place; a block never moves, since lib/ cannot copy. NO_MEMORY: the neighbour does
-     * not allow it; the block is unchanged. NOT_ALLOCATED, INVALID as above.
+     * not allow it, or no metadata; the block is unchanged. NOT_ALLOCATED, INVALID as above.
      */
     int (*realloc)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
                    uint64_t new_size);

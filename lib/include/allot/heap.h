@@ -5,8 +5,10 @@
  * whole free runs. It knows the byte allocator by its table only.
  *
  * Growth, as in the original kernel: 32 KiB first; then max(next_pow2(max(total, size)), one page),
- * halved while the pages refuse it and the request would still fit.
- * Same rules as byte.h. The heap owns neither allocator; destroy it before them.
+ * halved while the pages refuse it and the request would still fit. Back go whole free pages, once
+ * twice of what is to be kept is free: 32 KiB or a quarter of what is used, the larger, in whole
+ * pages; when nothing is used any more, all but those 32 KiB (or one page, if that is more) at
+ * once. Same rules as byte.h. The heap owns neither allocator; destroy it before them.
  */
 #ifndef ALLOT_HEAP_H
 #define ALLOT_HEAP_H
@@ -22,7 +24,9 @@ struct allot_heap {
 /* `bytes` manages nothing yet. */
 void allot_heap_init(struct allot_heap *h, struct allot_byte *bytes, struct allot_page *pages);
 
-/* As the byte table's operations of the same names. NO_MEMORY only after growing was tried. */
+/* As the byte table's operations of the same names. NO_MEMORY only after growing was tried. A claim
+ * takes the pages it needs, as far as they are not the heap's; INVALID where they are not managed.
+ */
 int allot_heap_alloc(struct allot_heap *h, uint64_t size, uint64_t align, uint64_t *ret_pos);
 int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align);
 int allot_heap_dealloc(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align);

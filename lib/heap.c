@@ -57,12 +57,10 @@ static int least_run(const struct allot_heap *h, uint64_t size, uint64_t align, 
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
     uint64_t page = page_of(h), start, length, at = page;
-    int err = ops->footprint(h->bytes, 0, size, align, &start, ret_size);
 
-    if (err)
-        return err;
-    if (!allot_align_up(*ret_size, page, ret_size))
-        return ALLOT_E_NO_MEMORY;
+    if (ops->footprint(h->bytes, 0, size, align, &start, ret_size) ||
+        !allot_align_up(*ret_size, page, ret_size))
+        return ALLOT_E_NO_MEMORY; /* alloc() found nothing wrong with them but their size */
     /* What may start at an odd multiple of `at` may start at any multiple. */
     while (ops->footprint(h->bytes, at, size, align, &start, &length)) {
         if (at >> 48)

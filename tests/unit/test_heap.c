@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The byte heap over pages: TLSF over bitmap pages, through the tables.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <allot/align.h>
+#include <allot/heap.h>
+
+#include "support.h"
+
+#define PAGE  UINT64_C(4096)
+#define START (UINT64_C(1) << 20)
+#define PAGES 4096 /* 16 MiB */
+#define FIRST (32768 / PAGE)
+#define LIVE  800
+
+struct fixture {
+    struct test_meta meta;
+    struct allot_byte *bytes;
+    struct allot_page *pages;
+    struct allot_heap heap;
+};
+
+struct block {
+    uint64_t pos;
+    uint64_t size;
+    uint64_t align;
+};
+
+static void fixture_init(struct fixture *f)
+{
+    test_meta_init(&f->meta);
+    assert_int_equal(allot_tlsf.create(&f->meta.meta, &f->bytes), 0);
+    assert_int_equal(allot_bitmap_pages.create(&f->meta.meta, PAGE, &f->pages), 0);
+    assert_int_equal(f->pages->ops->init(f->pages, START, PAGES * PAGE), 0);
+    allot_heap_init(&f->heap, f->bytes, f->pages);
+}
+
+static void fixture_deinit(struct fixture *f)
+{
+    f->bytes->ops->destroy(f->bytes);
+    f->pages->ops->destroy(f->pages);
+    assert_int_equal(f->meta.bytes, 0);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = malloc(sizeof(*f));
+
+    if (!f)
+        return -1;
+    fixture_init(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+static uint64_t available_pages(struct fixture *f)
+{
+    return f->pages->ops->available_pages(f->pages);
+}
+
+static uint64_t total(struct fixture *f)
+{
+    return f->bytes->ops->total_bytes(f->bytes);
+}
+
+/* Both allocators are right, and every page that is not free is the heap's, but `others`. */
+static void check(struct fixture *f, uint64_t others)
+{
+    assert_int_equal(f->bytes->ops->check(f->bytes), 0);
+    assert_int_equal(f->pages->ops->check(f->pages), 0);
+    assert_int_equal(f->pages->ops->used_pages(f->pages), total(f) / PAGE + others);
+    assert_int_equal(total(f) % PAGE, 0);
+}
+
+static uint64_t alloc(struct fixture *f, uint64_t size, uint64_t align)
+{
+    uint64_t pos = 0;
+
+    assert_int_equal(allot_heap_alloc(&f->heap, size, align, &pos), 0);
+    assert_true(pos >= START && pos + size <= START + PAGES * PAGE && pos % align == 0);
+    return pos;
+}
+
+static void test_heap__starts_small_and_doubles(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = 0;
+
+    assert_int_equal(allot_heap_largest_free(&f->heap), PAGES * PAGE);
+    alloc(f, 64, 8);
+    assert_int_equal(total(f), 32768);
+    for (int grown = 0; grown < 5;) {
+        before = total(f);
+        alloc(f, 64, 8);
+        if (total(f) != before) {
+            assert_int_equal(total(f), 2 * before);
+            grown++;
+        }
+    }
+    check(f, 0);
+    before = total(f);
+    alloc(f, 3 << 20, 8);
+    assert_int_equal(total(f), before + (4 << 20));
+    check(f, 0);
+}
+
+static void test_heap__halves_before_it_fails(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = 7;
+
+    assert_int_equal(f->pages->ops->alloc_pages_at(f->pages, START, 1), 0);
+    alloc(f, 10 << 20, 1); /* wants 16 MiB, gets 10 */
+    assert_int_equal(total(f), 10 << 20);
+    alloc(f, 5 << 20, 1);
+    alloc(f, allot_heap_largest_free(&f->heap), 1);
+    assert_int_equal(allot_heap_alloc(&f->heap, 1 << 20, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(pos, 7);
+    check(f, 1);
+}
+
+static void test_heap__tells_errors(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = 7;
+
+    assert_int_equal(allot_heap_alloc(&f->heap, 0, 1, &pos), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_alloc(&f->heap, 1, 3, &pos), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_alloc(&f->heap, UINT64_MAX, 1, &pos), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_alloc(&f->heap, UINT64_MAX - 15, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_alloc(&f->heap, UINT64_C(1) << 63, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_alloc(&f->heap, 1, UINT64_C(1) << 63, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_alloc(&f->heap, PAGES * PAGE + 1, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_claim(&f->heap, START + 8, 16, 1), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_claim(&f->heap, 0, 16, 1), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_claim(&f->heap, START + PAGES * PAGE - 16, 32, 1), ALLOT_E_INVALID);
+    assert_int_equal(allot_heap_dealloc(&f->heap, START, 16, 1), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(allot_heap_realloc(&f->heap, START, 16, 1, 32), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(pos, 7);
+    assert_int_equal(total(f), 0);
+    assert_int_equal(available_pages(f), PAGES);
+    check(f, 0);
+}
+
+static void test_heap__honours_alignments_above_a_page(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint64_t align = PAGE; align <= 8 << 20; align *= 2) {
+        uint64_t pos = alloc(f, 100, align);
+
+        check(f, 0);
+        assert_int_equal(allot_heap_dealloc(&f->heap, pos, 100, align), 0);
+        assert_true(total(f) <= 32768);
+    }
+    /* The one place left for it. */
+    assert_int_equal(alloc(f, 8 << 20, 8 << 20), 8 << 20);
+    check(f, 0);
+}
+
+static void test_heap__an_empty_heap_keeps_the_first_run_only(void **state)
+{
+    struct fixture *f = *state;
+    struct test_random random;
+    static struct block blocks[LIVE];
+    uint64_t seed = test_seed(11);
+
+    test_random_init(&random, seed);
+    for (int round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < LIVE; i++) {
+            blocks[i].size = 1 + test_random_below(&random, 30000);
+            blocks[i].pos = 0;
+            (void)allot_heap_alloc(&f->heap, blocks[i].size, 16, &blocks[i].pos);
+        }
+        for (unsigned left = LIVE; left; left--) {
+            unsigned i = (unsigned)test_random_below(&random, left);
+            struct block block = blocks[i];
+
+            blocks[i] = blocks[left - 1];
+            if (block.pos)
+                assert_int_equal(allot_heap_dealloc(&f->heap, block.pos, block.size, 16), 0);
+        }
+        check(f, 0);
+        assert_true(total(f) <= 32768);
+        assert_true(available_pages(f) >= PAGES - FIRST);
+    }
+}
+
+/* What is kept follows what is used, not what once was. */
+static void test_heap__shrinks_while_blocks_remain(void **state)
+{
+    struct fixture *f = *state;
+    static uint64_t pos[3000];
+    uint64_t pin = alloc(f, 16, 8);
+
+    for (unsigned i = 0; i < 3000; i++)
+        pos[i] = alloc(f, PAGE, 8);
+    for (unsigned i = 0; i < 3000; i++)
+        assert_int_equal(allot_heap_dealloc(&f->heap, pos[i], PAGE, 8), 0);
+    check(f, 0);
+    assert_true(total(f) <= 3 * 32768);
+    assert_int_equal(allot_heap_dealloc(&f->heap, pin, 16, 8), 0);
+    assert_true(total(f) <= 32768);
+}
+
+/* A loop of freeing and allocating anywhere on the way up moves pages at most once. */
+static void test_heap__does_not_thrash_at_the_edge(void **state)
+{
+    struct fixture *f = *state;
+
+    alloc(f, 16, 8);
+    for (unsigned i = 0; i < 2000; i++) {
+        uint64_t pos = alloc(f, 4000, 8), had, moves = 0;
+
+        for (unsigned k = 0; k < 10; k++) {
+            had = total(f);
+            assert_int_equal(allot_heap_dealloc(&f->heap, pos, 4000, 8), 0);
+            moves += had != total(f);
+            had = total(f);
+            pos = alloc(f, 4000, 8);
+            moves += had != total(f);
+        }
+        assert_true(moves <= 1);
+    }
+    check(f, 0);
+}
+
+/* Asked for exactly what it says, it grants; asked for a granule more, it does not. */
+static void assert_largest_is_true(struct fixture *f)
+{
+    uint64_t largest = allot_heap_largest_free(&f->heap), pos;
+
+    assert_int_equal(allot_heap_alloc(&f->heap, largest + 1, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_largest_free(&f->heap), largest);
+    if (largest) {
+        assert_int_equal(allot_heap_alloc(&f->heap, largest, 1, &pos), 0);
+        assert_int_equal(allot_heap_dealloc(&f->heap, pos, largest, 1), 0);
+    }
+}
+
+struct dump {
+    uint64_t used[2 * LIVE];
+    unsigned count;
+};
+
+static void visit(void *ctx, unsigned long long start, unsigned long long size,
+                  enum allot_run_state state)
+{
+    struct dump *d = ctx;
+
+    if (state == ALLOT_RUN_FREE)
+        return;
+    assert_true(d->count + 2 <= 2 * LIVE);
+    d->used[d->count++] = start;
+    d->used[d->count++] = size;
+}
+
+/* The same blocks claimed in random order: same blocks, same sums, and both allocators right. */
+static void rebuild(struct fixture **f, struct block *blocks, unsigned live, uint64_t others,
+                    struct test_random *random)
+{
+    static struct dump before, after;
+    struct fixture *old = *f, *fresh = NULL;
+
+    before.count = 0;
+    after.count = 0;
+    assert_int_equal(setup((void **)&fresh), 0);
+    if (others)
+        assert_int_equal(fresh->pages->ops->alloc_pages_at(fresh->pages, START, others), 0);
+    for (unsigned i = live; i; i--) {
+        unsigned k = (unsigned)test_random_below(random, i);
+        struct block block = blocks[k];
+
+        blocks[k] = blocks[i - 1];
+        blocks[i - 1] = block;
+        assert_int_equal(allot_heap_claim(&fresh->heap, block.pos, block.size, block.align), 0);
+        assert_int_equal(allot_heap_claim(&fresh->heap, block.pos, block.size, block.align),
+                         ALLOT_E_OVERLAP);
+    }
+    check(fresh, others);
+    assert_int_equal(fresh->bytes->ops->used_bytes(fresh->bytes),
+                     old->bytes->ops->used_bytes(old->bytes));
+    old->bytes->ops->dump(old->bytes, visit, &before);
+    fresh->bytes->ops->dump(fresh->bytes, visit, &after);
+    assert_int_equal(before.count, after.count);
+    assert_memory_equal(before.used, after.used, before.count * sizeof(before.used[0]));
+    teardown((void **)&old);
+    *f = fresh;
+}
+
+static void step(struct fixture *f, struct block *blocks, unsigned *live,
+                 struct test_random *random)
+{
+    unsigned way = (unsigned)test_random_below(random, 100), i;
+    struct block block;
+    uint64_t failed = f->meta.failed;
+    int err;
+
+    if (way < 50 && *live < LIVE) {
+        block.size = 1 + test_random_below(random, UINT64_C(1) << test_random_below(random, 20));
+        block.align = UINT64_C(1) << test_random_below(random, way < 5 ? 21 : 5);
+        err = allot_heap_alloc(&f->heap, block.size, block.align, &block.pos);
+        assert_true(err == 0 || err == ALLOT_E_NO_MEMORY);
+        if (err && failed == f->meta.failed)
+            assert_true(allot_heap_largest_free(&f->heap) < block.size + block.align);
+        if (!err)
+            blocks[(*live)++] = block;
+        return;
+    }
+    if (!*live)
+        return;
+    i = (unsigned)test_random_below(random, *live);
+    if (way < 65) {
+        block = blocks[i];
+        block.size = 1 + test_random_below(random, 2 * block.size + PAGE);
+        err = allot_heap_realloc(&f->heap, block.pos, blocks[i].size, block.align, block.size);
+        assert_true(err == 0 || (err == ALLOT_E_NO_MEMORY &&
+                                 (block.size > blocks[i].size || failed != f->meta.failed)));
+        if (!err)
+            blocks[i] = block;
+        return;
+    }
+    block = blocks[i];
+    blocks[i] = blocks[--*live];
+    assert_int_equal(allot_heap_dealloc(&f->heap, block.pos, block.size, block.align), 0);
+    assert_int_equal(allot_heap_dealloc(&f->heap, block.pos, block.size, block.align),
+                     ALLOT_E_NOT_ALLOCATED);
+}
+
+static void random_run(void **state, uint64_t others, uint64_t seed)
+{
+    static struct block blocks[LIVE];
+    struct fixture **f = (struct fixture **)state;
+    struct test_random random;
+    unsigned live = 0;
+
+    fprintf(stderr, "seed 0x%" PRIx64 "\n", seed);
+    test_random_init(&random, seed);
+    if (others)
+        assert_int_equal((*f)->pages->ops->alloc_pages_at((*f)->pages, START, others), 0);
+    for (unsigned i = 1; i <= 100000; i++) {
+        step(*f, blocks, &live, &random);
+        if (i % 100 == 0) {
+            check(*f, others);
+            assert_largest_is_true(*f);
+        }
+        if (i % 5000 == 0)
+            rebuild(f, blocks, live, others, &random);
+    }
+    while (live--)
+        assert_int_equal(allot_heap_dealloc(&(*f)->heap, blocks[live].pos, blocks[live].size,
+                                            blocks[live].align),
+                         0);
+    check(*f, others);
+    assert_true(total(*f) <= 32768);
+}
+
+static void test_heap__random_run(void **state)
+{
+    random_run(state, 0, test_seed(21));
+}
+
+static void test_heap__random_run_beside_other_pages(void **state)
+{
+    random_run(state, PAGES / 2 + 3, test_seed(22));
+}
+
+static void test_heap__largest_free_counts_a_run_once(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = alloc(f, 16, 1), hole;
+
+    /* A free tail of the heap that touches free pages: no request gets both. */
+    assert_int_equal(f->pages->ops->alloc_pages_at(f->pages, START + 2 * 32768, PAGES - 16), 0);
+    assert_int_equal(allot_heap_largest_free(&f->heap), 32768);
+    assert_largest_is_true(f);
+    assert_int_equal(allot_heap_alloc(&f->heap, 32768, 1, &hole), 0);
+    assert_int_equal(allot_heap_largest_free(&f->heap), 32768 - 16);
+    assert_largest_is_true(f);
+    assert_int_equal(allot_heap_dealloc(&f->heap, pos, 16, 1), 0);
+    check(f, PAGES - 16);
+}
+
+static void test_heap__realloc_takes_the_pages_behind(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = alloc(f, 100, 1), wall;
+
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, 100, 1, 1 << 20), 0);
+    check(f, 0);
+    wall = alloc(f, 100, 1);
+    assert_true(wall >= pos + (1 << 20));
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, 1 << 20, 1, 2 << 20), ALLOT_E_NO_MEMORY);
+    check(f, 0);
+    assert_int_equal(allot_heap_dealloc(&f->heap, wall, 100, 1), 0);
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, 1 << 20, 1, PAGES * PAGE), 0);
+    assert_int_equal(available_pages(f), 0);
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, PAGES * PAGE, 1, PAGES * PAGE + 1),
+                     ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, PAGES * PAGE, 1, 10), 0);
+    assert_true(total(f) <= 2 * 32768);
+    check(f, 0);
+}
+
+static void test_heap__claim_takes_what_is_missing_or_nothing(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t at = START + 10 * PAGE;
+
+    /* Two blocks that share a page, then one between them that shares both its ends. */
+    assert_int_equal(allot_heap_claim(&f->heap, at, 16, 1), 0);
+    assert_int_equal(allot_heap_claim(&f->heap, at + 4 * PAGE + 32, 100, 1), 0);
+    assert_int_equal(total(f), 2 * PAGE);
+    assert_int_equal(allot_heap_claim(&f->heap, at + 16, 4 * PAGE + 16, 1), 0);
+    assert_int_equal(total(f), 5 * PAGE);
+    check(f, 0);
+    /* A page in the middle is somebody's: the others are not kept. */
+    assert_int_equal(f->pages->ops->alloc_pages_at(f->pages, START + 103 * PAGE, 1), 0);
+    assert_int_equal(allot_heap_claim(&f->heap, START + 100 * PAGE, 8 * PAGE, 1), ALLOT_E_OVERLAP);
+    assert_int_equal(total(f), 5 * PAGE);
+    check(f, 1);
+    assert_int_equal(allot_heap_claim(&f->heap, START + 100 * PAGE, 3 * PAGE, PAGE), 0);
+    assert_int_equal(allot_heap_claim(&f->heap, START + 104 * PAGE, 3 * PAGE, PAGE), 0);
+    check(f, 1);
+}
+
+/* Each request for metadata is refused in turn: what was asked then is undone, the rest is right.
+ */
+static void test_heap__survives_each_refusal_of_metadata(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1, done = 0; !done; nth++) {
+        static struct block blocks[LIVE];
+        struct test_random random;
+        struct fixture f;
+        unsigned live = 0;
+
+        fixture_init(&f);
+        test_random_init(&random, 31);
+        f.meta.fail_in = nth;
+        for (unsigned i = 0; i < 3000; i++) {
+            uint64_t failed = f.meta.failed;
+
+            step(&f, blocks, &live, &random);
+            if (failed != f.meta.failed || i % 500 == 0)
+                check(&f, 0);
+        }
+        done = !f.meta.failed;
+        assert_true(!done || nth > 5);
+        while (live--)
+            assert_int_equal(allot_heap_dealloc(&f.heap, blocks[live].pos, blocks[live].size,
+                                                blocks[live].align),
+                             0);
+        check(&f, 0);
+        fixture_deinit(&f);
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_heap__starts_small_and_doubles),
+        CASE(test_heap__halves_before_it_fails),
+        CASE(test_heap__tells_errors),
+        CASE(test_heap__honours_alignments_above_a_page),
+        CASE(test_heap__an_empty_heap_keeps_the_first_run_only),
+        CASE(test_heap__shrinks_while_blocks_remain),
+        CASE(test_heap__does_not_thrash_at_the_edge),
+        CASE(test_heap__largest_free_counts_a_run_once),
+        CASE(test_heap__realloc_takes_the_pages_behind),
+        CASE(test_heap__claim_takes_what_is_missing_or_nothing),
+        CASE(test_heap__random_run),
+        CASE(test_heap__random_run_beside_other_pages),
+        cmocka_unit_test(test_heap__survives_each_refusal_of_metadata),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

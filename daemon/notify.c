@@ -185,6 +185,8 @@ int notify_store(int fd, const char *name)
 {
     char state[320];
 
+    if (fd < 0)
+        return -EBADF;
     if (!is_name(name))
         return -EINVAL;
     snprintf(state, sizeof(state), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);

@@ -106,8 +106,12 @@ int complain(const char *command, const char *format, ...)
 int refused(const char *command, int code, const char *unit)
 {
     const char *what = code == ALLOT_E_SYSTEM ? strerror(errno) : allot_strerror(code);
+    char text[SIZE_TEXT];
 
-    if ((code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA) && unit)
+    if ((code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA) && unit && !strcmp(unit, "bytes"))
+        complain(command, "%s; at most %" PRIu64 " bytes (%s) would be granted now", what,
+                 allot_last_limit(), size_text(allot_last_limit(), text));
+    else if ((code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA) && unit)
         complain(command, "%s; at most %" PRIu64 " %s would be granted now", what,
                  allot_last_limit(), unit);
     else
@@ -121,8 +125,12 @@ int context_open(struct context *c)
 
     if (r == 0)
         return EXIT_OK;
-    const char *path = c->socket ? c->socket : getenv("ALLOT_SOCKET");
-    return refused(path && *path ? path : "/run/allot/allot.sock", r, NULL);
+    const char *path = getenv("ALLOT_SOCKET");
+    if (c->socket)
+        path = *c->socket ? c->socket : "--socket";
+    else if (!path || !*path)
+        path = "/run/allot/allot.sock";
+    return refused(path, r, NULL);
 }
 
 int context_attach(struct context *c)
@@ -191,6 +199,10 @@ int command_run(struct context *c, int argc, char **argv)
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[0], commands[i].name) != 0)
             continue;
+        if (argc == 2 && !strcmp(argv[1], "--help")) {
+            printf("usage: %s %s\n%s\n", argv[0], commands[i].usage, commands[i].what);
+            return EXIT_OK;
+        }
         int r = commands[i].needs_pool ? context_attach(c) : context_open(c);
         return r == EXIT_OK ? commands[i].run(c, argc, argv) : r;
     }

@@ -142,7 +142,7 @@ static void print_pools(const struct status *s)
 
     printf("\n%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8s  %8s  %8s  %9s\n", width, "POOL",
            "ALLOCATOR", "ACCESS", "USED", "SIZE", "MAXIMUM", "COMMITTED", "LARGEST", "BLOCKS",
-           "PAGES", "IDS", "METADATA");
+           "RUNS", "IDS", "METADATA");
     for (size_t i = 0; i < s->pools.n; i++) {
         const struct allot_pool_info *p = pool_at(s, i);
         char metadata[SIZE_TEXT];

@@ -3,7 +3,6 @@
  * The client's calls against a daemon that misbehaves on purpose: whose answer goes to whom, what
  * time-outs, signals, refusals, deaths and forks leave behind.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <sched.h>

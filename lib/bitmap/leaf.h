@@ -105,6 +105,12 @@ static inline struct run_sum leaf_sum(const struct leaf *l)
             run += 64;
             continue;
         }
+        if (w == 0) {
+            prefix = prefix == LEAF_UNITS ? run : prefix;
+            best = run > best ? run : best;
+            run = 0;
+            continue;
+        }
         head = (unsigned)__builtin_ctzll(~w);
         tail = (unsigned)__builtin_clzll(~w);
         run += head;
@@ -117,6 +123,71 @@ static inline struct run_sum leaf_sum(const struct leaf *l)
         run = tail;
     }
     return (struct run_sum){prefix, run > best ? run : best, run};
+}
+
+/* How many units right before `at` are free. */
+static inline unsigned leaf_free_before(const struct leaf *l, unsigned at)
+{
+    unsigned i = at / 64, count = at % 64;
+    uint64_t used;
+
+    if (count) {
+        used = ~l->word[i] << (64 - count);
+        if (used)
+            return (unsigned)__builtin_clzll(used);
+    }
+    for (; i-- > 0; count += 64) {
+        used = ~l->word[i];
+        if (used)
+            return count + (unsigned)__builtin_clzll(used);
+    }
+    return count;
+}
+
+/* How many units from `at` on are free. */
+static inline unsigned leaf_free_from(const struct leaf *l, unsigned at)
+{
+    unsigned count = 0;
+
+    for (; at + count < LEAF_UNITS; count += 64 - (at + count) % 64) {
+        uint64_t used = ~l->word[(at + count) / 64] >> ((at + count) % 64);
+
+        if (used)
+            return count + (unsigned)__builtin_ctzll(used);
+    }
+    return count;
+}
+
+/* Makes [from, to), which was all the other way and is not the whole leaf, free or used. Takes and
+ * returns the leaf's sum. Only the runs beside it are looked at, unless the longest was cut. */
+static inline struct run_sum leaf_change(struct leaf *l, struct run_sum sum, unsigned from,
+                                         unsigned to, bool free)
+{
+    unsigned lo = from - leaf_free_before(l, from);
+    unsigned hi = to + leaf_free_from(l, to);
+
+    leaf_fill(l, from, to, free);
+    if (!free && hi - lo == sum.longest && hi - lo < LEAF_UNITS)
+        return leaf_sum(l);
+    if (lo == 0)
+        sum.prefix = free ? hi : from;
+    if (hi == LEAF_UNITS)
+        sum.suffix = LEAF_UNITS - (free ? lo : to);
+    if (free && hi - lo > sum.longest)
+        sum.longest = hi - lo;
+    else if (!free && hi - lo == LEAF_UNITS)
+        sum.longest = sum.prefix > sum.suffix ? sum.prefix : sum.suffix;
+    return sum;
+}
+
+/* The lowest free unit; LEAF_UNITS when there is none. */
+static inline unsigned leaf_first(const struct leaf *l)
+{
+    for (unsigned i = 0; i < LEAF_WORDS; i++) {
+        if (l->word[i])
+            return i * 64 + (unsigned)__builtin_ctzll(l->word[i]);
+    }
+    return LEAF_UNITS;
 }
 
 /* Where the lowest run of at least `n` free units starts; LEAF_UNITS when there is none. */

@@ -144,6 +144,11 @@ static void node_set(struct run_node *node, unsigned i, struct run_sum sum)
     node->suffix[i] = sum.suffix;
 }
 
+static struct run_sum node_get(const struct run_node *node, unsigned i)
+{
+    return (struct run_sum){node->prefix[i], node->longest[i], node->suffix[i]};
+}
+
 /* A uniform node or leaf of `level`; it was reserved. */
 static uint32_t child_new(struct runmap *m, unsigned level, bool free)
 {
@@ -254,10 +259,8 @@ static void node_fill(struct runmap *m, uint32_t index, unsigned level, uint64_t
             if (!node->child[i])
                 node->child[i] = child_new(m, level - 1, node->longest[i] != 0);
             if (level == 1) {
-                struct leaf *l = run_leaf(m, node->child[i]);
-
-                leaf_fill(l, (unsigned)(pos - base), (unsigned)(next - base), free);
-                sum = leaf_sum(l);
+                sum = leaf_change(run_leaf(m, node->child[i]), node_get(node, i),
+                                  (unsigned)(pos - base), (unsigned)(next - base), free);
             } else {
                 node_fill(m, node->child[i], level - 1, pos, next, free);
                 sum = run_node_sum(run_node(m, node->child[i]), span >> RUNMAP_FAN_SHIFT);
@@ -295,10 +298,9 @@ static uint32_t apply(struct runmap *m, uint64_t a, uint64_t b, bool free)
             node->child[i] = child_new(m, level - 1, node->longest[i] != 0);
         index = node->child[i];
         if (--level == 0) {
-            struct leaf *l = run_leaf(m, index);
-
-            leaf_fill(l, a % LEAF_UNITS, (b - 1) % LEAF_UNITS + 1, free);
-            raise_sum(m, &path, a, 0, leaf_sum(l));
+            raise_sum(m, &path, a, 0,
+                      leaf_change(run_leaf(m, index), node_get(node, i), a % LEAF_UNITS,
+                                  (b - 1) % LEAF_UNITS + 1, free));
             return index;
         }
     }
@@ -483,7 +485,7 @@ int runmap_alloc(struct runmap *m, uint64_t n, uint64_t align, uint64_t *ret_sta
         return ALLOT_E_INVALID;
     if (m->hot && align == 1 && n <= HOT_RUN_MAX) {
         struct leaf *l = run_leaf(m, m->hot);
-        unsigned at = leaf_find(l, n);
+        unsigned at = n == 1 ? leaf_first(l) : leaf_find(l, n);
 
         if (at < LEAF_UNITS) {
             leaf_fill(l, at, at + (unsigned)n, false);

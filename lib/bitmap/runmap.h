@@ -130,9 +130,9 @@ static inline unsigned run_shift(unsigned level)
 /* The sum of a node whose children span `span` units each. */
 static inline struct run_sum run_node_sum(const struct run_node *node, uint64_t span)
 {
-    uint64_t run = 0, best = 0, prefix = 0;
-    unsigned full = 0;
+    uint64_t run = 0, best = 0, prefix = node->prefix[0];
 
+#pragma GCC unroll 8
     for (unsigned i = 0; i < RUNMAP_FAN; i++) {
         uint64_t joined = run + node->prefix[i];
 
@@ -141,9 +141,8 @@ static inline struct run_sum run_node_sum(const struct run_node *node, uint64_t 
         run = node->prefix[i] == span ? joined : node->suffix[i];
     }
     best = run > best ? run : best;
-    while (full < RUNMAP_FAN && node->prefix[full] == span)
-        full++;
-    prefix = full * span + (full < RUNMAP_FAN ? node->prefix[full] : 0);
+    for (unsigned i = 1; i < RUNMAP_FAN && prefix == i * span; i++)
+        prefix += node->prefix[i];
     return (struct run_sum){prefix, best, run};
 }
 

@@ -27,13 +27,16 @@ struct allot_id_ops {
     /* Manages more. INVALID: count 0 or the end exceeds 2^48. OVERLAP: partly managed already. */
     int (*add_memory)(struct allot_id *d, uint64_t first, uint64_t count);
 
-    /* `count` consecutive IDs, the first a multiple of `align` (a power of two); the lowest such
-     * run. INVALID: count 0 or align not a power of two. NO_MEMORY: no such run is free. */
+    /* `count` consecutive IDs, the first a multiple of `align` (a power of two): the lowest such
+     * run, except that with align above 1 a higher one may be taken where many misaligned runs lie
+     * before it. INVALID: count 0 or align not a power of two. NO_MEMORY: no such run is free. */
     int (*alloc_id)(struct allot_id *d, uint64_t count, uint64_t align, uint64_t *ret_first);
     /* Exactly [first, first+count); also the claim for rebuilding. INVALID: count 0 or out of the
-     * managed ranges. OVERLAP: one of them is taken. */
+     * managed ranges. OVERLAP: one of them is taken. NO_MEMORY. */
     int (*alloc_fixed_id)(struct allot_id *d, uint64_t first, uint64_t count);
-    /* INVALID: count 0. NOT_ALLOCATED: one of them is not taken; nothing is freed. */
+    /* IDs taken at once, a part of them, or several such. INVALID: count 0. NOT_ALLOCATED: one of
+     * them is not taken; nothing is freed. NO_MEMORY, for metadata, only where an end of the run is
+     * not an end of something that was taken: giving back what was taken cannot fail. */
     int (*dealloc_id)(struct allot_id *d, uint64_t first, uint64_t count);
     bool (*is_allocated)(const struct allot_id *d, uint64_t id); /* false out of range */
 

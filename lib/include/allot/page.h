@@ -28,20 +28,25 @@ struct allot_page_ops {
     /* Forgets everything and manages [start, start+size). */
     int (*init)(struct allot_page *p, uint64_t start, uint64_t size);
     /* Manages more, any number of times. Ends are cut inwards to whole pages; touching ranges are
-     * merged. INVALID: no page remains, or the end exceeds 2^48. OVERLAP: partly managed already.
-     */
+     * merged. INVALID: no page remains, or the end exceeds 2^48. OVERLAP: one of those pages is
+     * managed already. */
     int (*add_memory)(struct allot_page *p, uint64_t start, uint64_t size);
 
     /*
      * `num` pages in one run whose position is a multiple of `align` (a power of two; values up to
-     * the page size mean one page). INVALID: num 0 or align not a power of two. NO_MEMORY.
+     * the page size mean one page): the lowest such run, except that with a larger align a higher
+     * one may be taken where many misaligned runs lie before it. INVALID: num 0 or align not a
+     * power of two. NO_MEMORY: there is none.
      */
     int (*alloc_pages)(struct allot_page *p, uint64_t num, uint64_t align, uint64_t *ret_pos);
     /* Exactly the run at `base`; also the claim for rebuilding. INVALID: num 0, base not a multiple
-     * of the page size, or out of the managed ranges. OVERLAP: a page of it is taken. */
+     * of the page size, or out of the managed ranges. OVERLAP: a page of it is taken. NO_MEMORY. */
     int (*alloc_pages_at)(struct allot_page *p, uint64_t base, uint64_t num);
-    /* Frees `num` pages, which may be part of what was taken at once. INVALID: num 0 or pos not a
-     * multiple of the page size. NOT_ALLOCATED: a page of the run is not taken; nothing is freed.
+    /*
+     * Frees `num` pages, which may be part of what was taken at once, or several such. INVALID: num
+     * 0 or pos not a multiple of the page size. NOT_ALLOCATED: a page of the run is not taken;
+     * nothing is freed. NO_MEMORY, for metadata, only where an end of the run is not an end of
+     * something that was taken: giving back what was taken cannot fail.
      */
     int (*dealloc_pages)(struct allot_page *p, uint64_t pos, uint64_t num);
 

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* What the benchmarks ask of the machine: time, cores, and what a process uses of both and of
+ * memory. Functions that can fail return a negative number. */
+#ifndef ALLOT_BENCH_MACHINE_H
+#define ALLOT_BENCH_MACHINE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+double machine_now_ns(void);
+
+#define MACHINE_ANY_CORE (-1)
+
+/* Runs the calling thread, and what it forks, on this core; on the last of those that it may use
+ * where there are fewer. Cores are counted among those that the program was started with. */
+int machine_pin(int core);
+int machine_cores(void);
+
+/* What all threads of the process have computed, user and kernel, in ns. */
+double machine_cpu_ns(pid_t pid);
+
+/* A line of /proc/PID/status such as "RssAnon", in bytes. */
+int64_t machine_memory(pid_t pid, const char *line);
+
+/* Bytes that back the process's memory files whose name starts with `name`. */
+int64_t machine_memfd_bytes(pid_t pid, const char *name);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a request costs: one at a time and in batches through liballot, many in flight at the level
+ * of frames; each beside the raw ping-pong. All times are per request: an allocation with its free
+ * is two.
+ *
+ * Client and server on one core is the hard case: nothing overlaps, so every instruction of either
+ * side shows. On two cores both figures contain the wake-up of another core, which is larger than
+ * all else, the more so on a virtual machine.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "allot.h"
+#include "bench.h"
+#include "machine.h"
+#include "raw.h"
+#include "server.h"
+#include "wire.h"
+
+#define SINGLE     5000u  /* requests a round, one at a time */
+#define PIPELINED  25600u /* with several in flight or in batches */
+#define BATCH      64u
+#define BLOCK_SIZE 64u
+
+/* One daemon, one raw peer, and clients of both. */
+struct rpc {
+    struct raw raw;
+    struct server server;
+    struct wire wire;
+    struct allot *session;
+    struct allot_pool *pool;
+    uint64_t *blocks; /* PIPELINED */
+};
+
+struct pipeline_probe {
+    struct rpc *rpc;
+    unsigned window;
+};
+
+static int failed(const char *what, int code)
+{
+    fprintf(stderr, "bench: %s: %s\n", what, allot_strerror(code));
+    return -1;
+}
+
+static int rpc_open(struct rpc *r, const struct bench *b, int core)
+{
+    int rc;
+
+    *r = (struct rpc){.raw = {-1, -1}, .server = {.pid = -1, .notify = -1}, .wire = {.fd = -1}};
+    r->blocks = calloc(PIPELINED, sizeof(*r->blocks));
+    if (!r->blocks || machine_pin(0) || raw_start(&r->raw, core))
+        return -1;
+    if (server_start(&r->server, b, core, 1))
+        return -1;
+    rc = allot_open(&r->session, r->server.socket);
+    if (!rc)
+        rc = allot_attach(r->session, NULL, ALLOT_WRITE, &r->pool);
+    if (rc)
+        return failed("allot_open", rc);
+    return wire_open(&r->wire, r->server.socket, "default");
+}
+
+static void rpc_close(struct rpc *r)
+{
+    allot_close(r->session);
+    wire_close(&r->wire);
+    if (r->server.pid > 0)
+        server_stop(&r->server);
+    raw_stop(&r->raw);
+    free(r->blocks);
+    machine_pin(MACHINE_ANY_CORE);
+}
+
+/* ---- one at a time, and batches, by liballot ---- */
+
+static int alloc_batches(struct rpc *r, unsigned n)
+{
+    uint64_t sizes[BATCH];
+    int rc = 0;
+
+    for (unsigned i = 0; i < BATCH; i++)
+        sizes[i] = BLOCK_SIZE;
+    for (unsigned i = 0; i < n && !rc; i += BATCH)
+        rc = allot_alloc_batch(r->pool, n - i < BATCH ? n - i : BATCH, sizes, NULL, r->blocks + i,
+                               NULL);
+    return rc ? failed("allot_alloc_batch", rc) : 0;
+}
+
+static int free_batches(struct rpc *r, unsigned n)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < n && !rc; i += BATCH)
+        rc = allot_free_batch(r->pool, n - i < BATCH ? n - i : BATCH, r->blocks + i, NULL);
+    return rc ? failed("allot_free_batch", rc) : 0;
+}
+
+static double measure_alloc(void *ctx)
+{
+    struct rpc *r = ctx;
+    double start = machine_now_ns();
+    int rc = 0;
+
+    for (unsigned i = 0; i < SINGLE && !rc; i++)
+        rc = allot_alloc(r->pool, BLOCK_SIZE, NULL, &r->blocks[i]);
+    double end = machine_now_ns();
+    if (rc)
+        return failed("allot_alloc", rc);
+    return free_batches(r, SINGLE) ? -1 : (end - start) / SINGLE;
+}
+
+static double measure_free(void *ctx)
+{
+    struct rpc *r = ctx;
+    int rc = 0;
+
+    if (alloc_batches(r, SINGLE))
+        return -1;
+    double start = machine_now_ns();
+    for (unsigned i = 0; i < SINGLE && !rc; i++)
+        rc = allot_free(r->pool, r->blocks[i]);
+    double end = machine_now_ns();
+    return rc ? failed("allot_free", rc) : (end - start) / SINGLE;
+}
+
+static double measure_pair(void *ctx)
+{
+    struct rpc *r = ctx;
+    double start = machine_now_ns();
+    int rc = 0;
+
+    for (unsigned i = 0; i < SINGLE && !rc; i += 2) {
+        rc = allot_alloc(r->pool, BLOCK_SIZE, NULL, &r->blocks[0]);
+        if (!rc)
+            rc = allot_free(r->pool, r->blocks[0]);
+    }
+    return rc ? failed("allot_alloc", rc) : (machine_now_ns() - start) / SINGLE;
+}
+
+static double measure_batch_alloc(void *ctx)
+{
+    double start = machine_now_ns();
+    int rc = alloc_batches(ctx, PIPELINED);
+    double end = machine_now_ns();
+
+    return rc || free_batches(ctx, PIPELINED) ? -1 : (end - start) / PIPELINED;
+}
+
+static double measure_batch_free(void *ctx)
+{
+    if (alloc_batches(ctx, PIPELINED))
+        return -1;
+    double start = machine_now_ns();
+    int rc = free_batches(ctx, PIPELINED);
+    return rc ? -1 : (machine_now_ns() - start) / PIPELINED;
+}
+
+/* ---- in flight ---- */
+
+static double measure_window_alloc(void *ctx)
+{
+    const struct pipeline_probe *p = ctx;
+    struct rpc *r = p->rpc;
+    double start = machine_now_ns();
+    int rc = wire_run_allocs(&r->wire, BLOCK_SIZE, r->blocks, PIPELINED, p->window);
+    double end = machine_now_ns();
+
+    return rc || wire_run_frees(&r->wire, r->blocks, PIPELINED, BATCH) ? -1
+                                                                       : (end - start) / PIPELINED;
+}
+
+static double measure_window_free(void *ctx)
+{
+    const struct pipeline_probe *p = ctx;
+    struct rpc *r = p->rpc;
+
+    if (wire_run_allocs(&r->wire, BLOCK_SIZE, r->blocks, PIPELINED, BATCH))
+        return -1;
+    double start = machine_now_ns();
+    int rc = wire_run_frees(&r->wire, r->blocks, PIPELINED, p->window);
+    return rc ? -1 : (machine_now_ns() - start) / PIPELINED;
+}
+
+/* ---- groups ---- */
+
+static void report(struct bench *b, const char *name, const struct bench_probe *ours,
+                   const struct bench_probe *raw, double goal)
+{
+    bench_report(b, &(struct bench_row){.name = name,
+                                        .unit = "ns",
+                                        .ours = &ours->series,
+                                        .yardstick = "raw ping-pong, 32 bytes",
+                                        .yardstick_series = &raw->series,
+                                        .goal = goal});
+}
+
+static int run_single(struct bench *b, int core, const char *const names[3])
+{
+    struct rpc r;
+    int rc = rpc_open(&r, b, core);
+    struct bench_probe probes[] = {{.measure = raw_measure, .ctx = &r.raw},
+                                   {.measure = measure_alloc, .ctx = &r},
+                                   {.measure = measure_free, .ctx = &r},
+                                   {.measure = measure_pair, .ctx = &r}};
+
+    if (!rc)
+        rc = bench_rounds(b, probes, 4);
+    rpc_close(&r);
+    for (unsigned i = 0; i < 3 && !rc; i++)
+        report(b, names[i], &probes[i + 1], &probes[0], i == 0 ? 1.4 : BENCH_NO_GOAL);
+    return rc;
+}
+
+static int run_rpc(struct bench *b)
+{
+    static const char *const one[] = {"alloc, one core", "free, one core", "alloc+free, one core"};
+    static const char *const two[] = {"alloc, two cores", "free, two cores",
+                                      "alloc+free, two cores"};
+    int rc = run_single(b, 0, one);
+
+    if (!rc && machine_cores() > 1)
+        rc = run_single(b, 1, two);
+    return rc;
+}
+
+static int run_pipeline(struct bench *b)
+{
+    static const struct {
+        unsigned window;
+        double goal;
+        const char *alloc;
+        const char *free;
+    } rows[] = {{1, BENCH_NO_GOAL, "alloc, 1 in flight", "free, 1 in flight"},
+                {16, BENCH_NO_GOAL, "alloc, 16 in flight", "free, 16 in flight"},
+                {64, 0.14, "alloc, 64 in flight", "free, 64 in flight"},
+                {256, BENCH_NO_GOAL, "alloc, 256 in flight", "free, 256 in flight"}};
+    enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+    struct rpc r;
+    struct pipeline_probe windows[ROWS];
+    struct bench_probe probes[1 + 2 * ROWS] = {{.measure = raw_measure, .ctx = &r.raw}};
+    int rc = rpc_open(&r, b, 0);
+
+    for (unsigned i = 0; i < ROWS; i++) {
+        windows[i] = (struct pipeline_probe){&r, rows[i].window};
+        probes[1 + 2 * i] =
+            (struct bench_probe){.measure = measure_window_alloc, .ctx = &windows[i]};
+        probes[2 + 2 * i] =
+            (struct bench_probe){.measure = measure_window_free, .ctx = &windows[i]};
+    }
+    if (!rc)
+        rc = bench_rounds(b, probes, 1 + 2 * ROWS);
+    rpc_close(&r);
+    for (unsigned i = 0; i < ROWS && !rc; i++) {
+        report(b, rows[i].alloc, &probes[1 + 2 * i], &probes[0], rows[i].goal);
+        report(b, rows[i].free, &probes[2 + 2 * i], &probes[0], rows[i].goal);
+    }
+    return rc;
+}
+
+static int run_batch(struct bench *b)
+{
+    struct rpc r;
+    int rc = rpc_open(&r, b, 0);
+    struct bench_probe probes[] = {{.measure = raw_measure, .ctx = &r.raw},
+                                   {.measure = measure_batch_alloc, .ctx = &r},
+                                   {.measure = measure_batch_free, .ctx = &r}};
+
+    if (!rc)
+        rc = bench_rounds(b, probes, 3);
+    rpc_close(&r);
+    if (rc)
+        return rc;
+    report(b, "alloc, 64 a batch", &probes[1], &probes[0], 0.07);
+    report(b, "free, 64 a batch", &probes[2], &probes[0], 0.07);
+    return 0;
+}
+
+const struct bench_group bench_rpc = {"rpc", run_rpc};
+const struct bench_group bench_pipeline = {"pipeline", run_pipeline};
+const struct bench_group bench_batch = {"batch", run_batch};

@@ -100,7 +100,8 @@ static void answer_in_groups(struct fake *f, struct test_random *r, const struct
     }
 }
 
-static void groups_script(struct fake *f)
+/* `pause_ms`: a daemon that now and then is busy for so long. */
+static void serve_in_groups(struct fake *f, int pause_ms)
 {
     struct operation ops[CODEC_INFLIGHT_MAX];
     struct test_random r;
@@ -112,6 +113,8 @@ static void groups_script(struct fake *f)
     fake_begin(f);
     while (goes_on && !f->failure) {
         if (n > 0 && !fake_readable(f)) {
+            if (pause_ms && test_random_below(&r, 16) == 0)
+                poll(NULL, 0, pause_ms);
             answer_in_groups(f, &r, ops, n);
             n = 0;
         }
@@ -128,15 +131,26 @@ static void groups_script(struct fake *f)
             ops[n].value = grant_for(size);
         }
     }
-    fake_check(f, n == 1);
-    fake_answer(f, expected - 1, 1, NULL, NULL);
+    for (size_t i = 0; i < n; i++) /* the last is goodbye: after it nobody listens */
+        fake_answer(f, ops[i].number, 1, NULL, &ops[i].value);
+}
+
+static void groups_script(struct fake *f)
+{
+    serve_in_groups(f, 0);
+}
+
+static void slow_script(struct fake *f)
+{
+    serve_in_groups(f, 8);
 }
 
 struct group_thread {
     pthread_t thread;
     struct allot_pool *pool;
     uint64_t seed;
-    unsigned wrong;
+    bool may_time_out;
+    unsigned wrong, timed_out;
 };
 
 static bool is_granted(uint64_t size, int code, uint64_t offset)
@@ -156,10 +170,14 @@ static void *group_thread(void *ctx)
         size_t n = test_random_below(&r, 3) ? 1 : 1 + (size_t)test_random_below(&r, 256);
         for (size_t k = 0; k < n; k++)
             sizes[k] = 1 + test_random_below(&r, 1u << 20);
+        int code = n == 1 ? allot_alloc(t->pool, sizes[0], NULL, &offsets[0])
+                          : allot_alloc_batch(t->pool, n, sizes, NULL, offsets, codes);
+        if (t->may_time_out && code == ALLOT_E_TIMEOUT) {
+            t->timed_out++;
+            continue;
+        }
         if (n == 1)
-            codes[0] = allot_alloc(t->pool, sizes[0], NULL, &offsets[0]);
-        else
-            allot_alloc_batch(t->pool, n, sizes, NULL, offsets, codes);
+            codes[0] = code;
         for (size_t k = 0; k < n; k++)
             t->wrong += !is_granted(sizes[k], codes[k], offsets[k]);
         if (n == 1 && codes[0])
@@ -168,28 +186,55 @@ static void *group_thread(void *ctx)
     return NULL;
 }
 
-static void test_call__answers_reach_their_requests_however_grouped(void **state)
+/* Returns how many calls timed out. */
+static unsigned run_group_threads(struct allot_pool *p, bool may_time_out)
 {
     struct group_thread threads[GROUP_THREADS] = {0};
-    unsigned wrong = 0;
+    unsigned wrong = 0, timed_out = 0;
 
-    (void)state;
-    fake_start(&fake, groups_script);
-    struct allot *a = open_session();
-    struct allot_pool *p = attach_default(a);
     for (unsigned i = 0; i < GROUP_THREADS; i++) {
         threads[i].pool = p;
         threads[i].seed = test_seed(11) + i;
+        threads[i].may_time_out = may_time_out;
         assert_int_equal(pthread_create(&threads[i].thread, NULL, group_thread, &threads[i]), 0);
     }
     for (unsigned i = 0; i < GROUP_THREADS; i++) {
         pthread_join(threads[i].thread, NULL);
         wrong += threads[i].wrong;
+        timed_out += threads[i].timed_out;
     }
-    allot_close(a);
     if (wrong)
         test_seed_print(test_seed(11));
     assert_int_equal(wrong, 0);
+    return timed_out;
+}
+
+static void test_call__answers_reach_their_requests_however_grouped(void **state)
+{
+    (void)state;
+    fake_start(&fake, groups_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    run_group_threads(p, false);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void test_call__threads_that_give_up_disturb_no_other(void **state)
+{
+    uint64_t offset;
+
+    (void)state;
+    fake_start(&fake, slow_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 4), 0);
+    unsigned timed_out = run_group_threads(p, true);
+    assert_in_range(timed_out, 1, GROUP_THREADS * GROUP_ROUNDS - 1);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(offset, grant_for(100));
+    allot_close(a);
     expect_no_failure();
 }
 
@@ -671,6 +716,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_call__answers_reach_their_requests_however_grouped),
+        cmocka_unit_test(test_call__threads_that_give_up_disturb_no_other),
         cmocka_unit_test(test_call__drops_answers_that_come_too_late),
         cmocka_unit_test(test_call__a_signal_neither_breaks_nor_lengthens_it),
         cmocka_unit_test(test_call__all_waiters_hear_of_the_daemons_death),

@@ -95,8 +95,6 @@ __attribute__((format(printf, 3, 4))) static void mistake(struct reading *r, int
     r->mistakes++;
 }
 
-/* ---- values ---- */
-
 static bool parse_digits(const char *text, char **ret_end, uint64_t *ret)
 {
     if (!isdigit((unsigned char)*text))
@@ -165,8 +163,6 @@ const char *config_socket_mistake(const char *path)
         return "the path names a directory";
     return NULL;
 }
-
-/* ---- access rules ---- */
 
 /* A user's or group's number by its name, or as it stands. */
 static bool find_id(struct reading *r, enum rule_kind kind, const char *name, uint32_t *ret)
@@ -295,8 +291,6 @@ Allot__Access config_access(const struct config_pool *pool, const struct peer *p
     return access;
 }
 
-/* ---- allocators ---- */
-
 /* NULL: known to the project, not part of this build. */
 static const struct {
     const char *name;
@@ -331,8 +325,6 @@ static void read_allocator(struct reading *r, const char *name)
         }
     mistake(r, r->line, "allocator: '%s' is unknown", name);
 }
-
-/* ---- sections ---- */
 
 static void begin_pool(struct config_pool *pool, const char *name)
 {
@@ -462,8 +454,6 @@ static void read_heading(struct reading *r, char *text)
         mistake(r, r->line, "section [%s] is unknown; there are [daemon] and [pool NAME]", name);
 }
 
-/* ---- keys ---- */
-
 static bool read_daemon_key(struct reading *r, enum daemon_key key, const char *value)
 {
     struct config *config = r->config;
@@ -589,8 +579,6 @@ static int on_key(void *ctx, const char *section, const char *name, const char *
     return 1;
 }
 
-/* ---- lines ---- */
-
 /* A line without its end and indentation; false at the end of the file. A line that has no place,
  * or holds a 0 byte, is reported and comes out empty. */
 static bool read_line(struct reading *r, char *text, size_t room)
@@ -647,8 +635,6 @@ static char *next_line(char *text, int room, void *ctx)
         r->key_expected = !strchr(";#\r", *text); /* which finds the 0 of an empty line as well */
     return text;
 }
-
-/* ---- the whole ---- */
 
 /* The cores that this process may run on. */
 static unsigned count_cores(void)

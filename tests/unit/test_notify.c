@@ -322,8 +322,6 @@ static void test_notify__a_busy_manager_is_waited_for(void **state)
     assert_string_equal(m->text, "READY=1");
 }
 
-/* ---- descriptors that come in ---- */
-
 #define CHECK(what)                                                                                \
     do {                                                                                           \
         if (!(what)) {                                                                             \

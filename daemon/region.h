@@ -25,7 +25,8 @@ int region_reopen(int fd, bool writable, int *ret_fd);
  * where the system has none; EINTR is retried. */
 int region_commit(int fd, uint64_t offset, uint64_t size);
 
-/* Calls `visit` for each run of the file that is backed with memory, in rising order. */
+/* Calls `visit` for each run of the file that was written or touched, in rising order. What was
+ * committed and not touched since is backed with memory too, but the kernel tells it as a hole. */
 int region_committed(int fd, void (*visit)(void *ctx, uint64_t offset, uint64_t size), void *ctx);
 
 #endif

@@ -155,9 +155,11 @@ static inline uint32_t nodes_hash(uint64_t pos)
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)
 {
-    uint32_t hash = nodes_hash(pos), b = hash & n->mask, unsplit = hash & (n->mask >> 1);
+    uint32_t b = nodes_hash(pos) & n->mask, top = n->mask - (n->mask >> 1);
 
-    return &n->bucket[b < n->buckets ? b : unsplit];
+    /* What is not yet split off is in the bucket without the top bit. No branch: it is as good as
+     * random. */
+    return &n->bucket[b & ~(top & (0u - (b >= n->buckets)))];
 }
 
 /* The link that names the block at `pos`, or the 0 that ends its chain. */

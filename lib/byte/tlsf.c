@@ -177,7 +177,7 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
 }
 
 /* Makes node `i`, which is linked but not indexed, a free run, merged with both neighbours. */
-static void run_free(struct tlsf *t, uint32_t i)
+static inline __attribute__((always_inline)) void run_free(struct tlsf *t, uint32_t i)
 {
     struct node *at = t->nodes.at;
     uint32_t prev = at[i].prev, next = at[i].next;
@@ -210,7 +210,8 @@ static void run_free(struct tlsf *t, uint32_t i)
 }
 
 /* Makes [pos, pos+size) of free run `run` a block. Two nodes are reserved. */
-static inline void run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
+static inline __attribute__((always_inline)) void run_carve(struct tlsf *t, uint32_t run,
+                                                            uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint64_t start = at[run].pos, end = node_end(&at[run]), stop = pos + size;

@@ -20,6 +20,7 @@ machine_create
 DESTDIR=$machine_root cmake --install "$build" >/dev/null
 install "$build/examples/hello" "$machine_root/usr/bin/allot-hello"
 ldconfig -r "$machine_root"
+mkdir -p "$machine_root/etc/sysusers.d"
 cat >"$machine_root/etc/sysusers.d/allot-test.conf" <<END
 u friend -
 m friend allot
@@ -48,7 +49,8 @@ step "socket activation"
 
 # A client that holds an allocation: `hello` waits for Enter.
 mkfifo "$machine_dir/enter"
-machine_as friend allot-hello <"$machine_dir/enter" >"$machine_dir/offset" &
+machine_as friend allot-hello <"$machine_dir/enter" >"$machine_dir/offset" 2>/dev/null &
+waiting=$!
 exec {enter}>"$machine_dir/enter"
 machine_wait "the client's allocation" test -s "$machine_dir/offset"
 offset=$(cat "$machine_dir/offset")
@@ -58,6 +60,8 @@ holder() { # its session in the daemon's list
 used() { status | jq '[.pools[].used_bytes] | add'; }
 [ "$(used)" = 64 ] || fail "64 bytes are allocated, the daemon says $(used)"
 session=$(holder | jq .session)
+[ "$(holder | jq .uid)" = "$(machine_run id -u friend)" ] ||
+  fail "the daemon takes the client for user $(holder | jq .uid)"
 said=$(machine_as friend allot-hello "$offset")
 
 # The daemon dies; pool and ledger come back from the descriptor store.
@@ -82,6 +86,7 @@ step "the daemon was killed and knows all"
 # The client dies without a word, while its connection was lost with the old daemon.
 client=$(holder | jq .pid)
 machine_run kill -KILL "$client"
+wait "$waiting" 2>/dev/null || true
 freed() { [ "$(used)" = 0 ]; }
 machine_wait "the dead client's allocation to go" freed
 exec {enter}>&-
@@ -95,7 +100,7 @@ machine_as friend "$allotctl" ping >/dev/null || fail "no answer after ten death
 machine_run systemctl is-active --quiet allotd.socket || fail "the socket was given up"
 step "reloaded, and ten deaths in a row"
 
-machine_run systemctl stop allotd.service
+machine_run systemctl --quiet stop allotd.service
 [ "$(show Result)" = success ] || fail "stopping ends with $(show Result)"
 machine_as friend "$allotctl" ping >/dev/null || fail "no answer after stop and activation"
 step "stopped and started again"
@@ -103,6 +108,6 @@ step "stopped and started again"
 if machine_run journalctl --no-pager --boot _PID=1 | grep -E 'allotd?\.(service|socket).*:[0-9]+: '; then
   fail "systemd complains of the units"
 fi
-machine_run journalctl --no-pager --boot --unit allotd.service --priority err --grep . \
-  _COMM=allotd && fail "the daemon logged errors"
+errors=$(machine_run journalctl --quiet --no-pager --boot --priority err _COMM=allotd)
+[ -z "$errors" ] || fail "the daemon logged: $errors"
 step "done"

@@ -24,7 +24,7 @@ grep -q '^PrivateUsers=no$' "$service" || fail "PrivateUsers= falsifies the clie
 setting() { sed -n "s/^$1=//p" "$service"; }
 [ "$(setting LimitNOFILE)" -ge $((2 * $(setting FileDescriptorStoreMax) + 2 * 4096)) ] ||
   fail "LimitNOFILE is too low for the descriptor store and 4,096 sessions"
-[ "$(setting RestartSec)" = 0 ] && [ "$(setting StartLimitIntervalSec)" = 0 ] ||
+[ "$(setting RestartSec) $(setting StartLimitIntervalSec)" = "0 0" ] ||
   fail "restarts are delayed or limited"
 grep -q '^TriggerLimitIntervalSec=0$' "$top/systemd/allotd.socket" || fail "activation is limited"
 program=$(sed -n 's/^ExecStart=//p' "$built/allotd.service")

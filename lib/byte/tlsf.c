@@ -8,8 +8,8 @@
  * keeps in the blocks is outside here, so every position that comes in is looked up, and a wrong
  * one is told.
  *
- * One large free run, the top, is in no bin: alloc carves it only when no bin fits, and a block that
- * is freed beside it costs no bin either. It counts like any other.
+ * One large free run, the top, is in no bin: alloc carves it only when no bin fits, and a block
+ * that is freed beside it costs no bin either. It counts like any other.
  *
  * It is not address-ordered, keeps no lists of things to do later, and never moves a block.
  *

@@ -511,14 +511,16 @@ static void test_bitmap__random_runs_of_huge_pages(void **state)
 
 static void test_bitmap__failing_metadata(void **state)
 {
-    uint64_t seed = test_seed(0xb10003);
+    uint64_t refusals = 0, seed = test_seed(0xb10003);
 
     (void)state;
     face_page_size = 4096;
-    model_play_faults(&face_4k, (struct model_place){.units = 60, .scale = 1}, seed);
-    model_play_faults(&face_4k, (struct model_place){3, 200, 1 << 16, 12345}, seed);
+    refusals += model_play_faults(&face_4k, (struct model_place){.units = 60, .scale = 1}, seed);
+    refusals += model_play_faults(&face_4k, (struct model_place){3, 200, 1 << 16, 12345}, seed);
     face_page_size = 2 * MIB;
-    model_play_faults(&face_2m, (struct model_place){(1 << 14) - 100, 200, 4096, 1}, seed);
+    refusals +=
+        model_play_faults(&face_2m, (struct model_place){(1 << 14) - 100, 200, 4096, 1}, seed);
+    assert_true(refusals > 0);
 }
 
 int main(void)

@@ -67,6 +67,11 @@ double machine_cpu_ns(pid_t pid)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
+double machine_turns_ns(pid_t other)
+{
+    return other ? machine_cpu_ns(getpid()) + machine_cpu_ns(other) : machine_now_ns();
+}
+
 int64_t machine_memory(pid_t pid, const char *line)
 {
     char text[256];

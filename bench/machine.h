@@ -9,6 +9,13 @@
 
 double machine_now_ns(void);
 
+/*
+ * For what two processes do in turn. `other` 0: elapsed time. Else what both have computed: where
+ * they share a core and one of them can always run, that is the elapsed time less what the rest of
+ * the machine took meanwhile.
+ */
+double machine_turns_ns(pid_t other);
+
 #define MACHINE_ANY_CORE (-1)
 
 /* Runs the calling thread, and what it forks, on this core; on the last of those that it may use

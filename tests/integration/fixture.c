@@ -40,8 +40,6 @@
 #define LISTEN_FDS_START 3
 #define LOG_MAX          (4u << 20)
 
-/* ---- waiting ---- */
-
 /* Waits for `fd`, or until the process behind `pidfd` (-1: none) has ended: false. */
 static bool wait_readable(int fd, int pidfd)
 {
@@ -63,8 +61,6 @@ static int wait_process(pid_t pid, int pidfd)
     check(waitpid(pid, &status, 0) == pid);
     return status;
 }
-
-/* ---- the manager ---- */
 
 /* As systemd compares: one open file description is one descriptor. */
 static bool same_file(int a, int b)
@@ -160,8 +156,6 @@ void fixture_drop_stored(struct fixture *f)
     while (f->n_stored > 0)
         drop_fd(f, f->n_stored - 1);
 }
-
-/* ---- life ---- */
 
 static int bind_socket(const char *path, int type)
 {
@@ -421,8 +415,6 @@ void fixture_close(struct fixture *f)
     check(ended);
 }
 
-/* ---- looking at it ---- */
-
 const char *fixture_log(struct fixture *f)
 {
     static char text[LOG_MAX + 1];
@@ -487,8 +479,6 @@ void fixture_open_to_all(const struct fixture *f)
 {
     check(chmod(f->directory, 0755) == 0 && chmod(f->socket, 0666) == 0);
 }
-
-/* ---- children ---- */
 
 pid_t child_start(void (*run)(void *ctx), void *ctx)
 {
@@ -555,8 +545,6 @@ void gate_wait(const struct gate *g)
     wait_readable(g->fds[0], -1);
     check(read(g->fds[0], &byte, 1) == 1);
 }
-
-/* ---- cmocka ---- */
 
 int fixture_setup_bare(void **state)
 {

@@ -23,8 +23,6 @@
 
 static struct wire w;
 
-/* ---- hello ---- */
-
 static void test_hello__tells_the_limits(void **state)
 {
     const struct fixture *f = *state;
@@ -81,8 +79,6 @@ static void test_hello__comes_first_and_once(void **state)
     wire_expect_good(&w, wire_pool(&w, "default"));
     wire_close(&w);
 }
-
-/* ---- frames ---- */
 
 static void test_frame__too_long_is_refused_alone(void **state)
 {
@@ -298,8 +294,6 @@ static void test_frame__empty_is_a_hang_up(void **state)
     wire_close(&w);
 }
 
-/* ---- batches ---- */
-
 static void test_batch__length_is_checked(void **state)
 {
     const struct fixture *f = *state;
@@ -378,8 +372,6 @@ static void test_batch__full_length_with_mixed_outcomes(void **state)
     check_equal(wire_pool_info(&w, "default")->blocks, 0);
     wire_close(&w);
 }
-
-/* ---- numbers ---- */
 
 static void test_number__gaps_are_refused(void **state)
 {
@@ -481,8 +473,6 @@ static void test_number__half_repeated_runs_the_other_half(void **state)
     wire_close(&w);
 }
 
-/* ---- pipelining ---- */
-
 static void test_pipeline__one_reply_answers_many_requests(void **state)
 {
     const struct fixture *f = *state;
@@ -574,8 +564,6 @@ static void test_pipeline__order_holds_across_kinds(void **state)
     wire_expect_good(&w, wire_pool(&w, "default"));
     wire_close(&w);
 }
-
-/* ---- descriptors ---- */
 
 static void test_descriptors__of_clients_do_not_stay(void **state)
 {

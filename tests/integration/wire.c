@@ -57,8 +57,6 @@ void wire_close(struct wire *w)
     w->fd = w->reply_fd = -1;
 }
 
-/* ---- frames ---- */
-
 void wire_send_with_fds(struct wire *w, const void *bytes, size_t size, const int *fds, size_t n)
 {
     union {
@@ -158,8 +156,6 @@ void wire_expect_end(struct wire *w)
 {
     check(wire_receive(w) == NULL);
 }
-
-/* ---- requests ---- */
 
 Allot__Request wire_request(Allot__Op op, uint32_t pool)
 {
@@ -280,8 +276,6 @@ void wire_expect_good(struct wire *w, uint32_t pool)
 {
     wire_free(w, pool, wire_alloc(w, pool, 100));
 }
-
-/* ---- lists ---- */
 
 const Allot__PoolInfo *wire_pool_info(struct wire *w, const char *name)
 {

@@ -1,11 +1,10 @@
 #!/bin/bash
 # PID 1 of the machine (machine.sh) until it becomes systemd: makes the root in $1 a world of its own.
-# Runs in new mount, PID, UTS, IPC, network and cgroup namespaces. The host's sysctls and kernel log
-# stay out of reach.
+# Runs in new PID, UTS, IPC, network, cgroup and mount namespaces, the mounts private already. The
+# host's sysctls and kernel log stay out of reach.
 set -euo pipefail
 root=$1
 
-mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"

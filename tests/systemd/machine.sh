@@ -33,11 +33,15 @@ machine_isolate() {
   fi
   # unshare becomes the script itself, so the script's parent is this shell.
   ALLOT_MACHINE_ISOLATED=$$ setpriv --pdeathsig KILL -- \
-    unshare --mount --propagation private -- "$0" "$@"
+    unshare --mount --propagation unchanged -- "$0" "$@"
   exit
 }
 
 machine_create() {
+  # In a plain chroot "/" is no mount of which this could be asked; entering the namespace that we are
+  # in already leads to the root of all mounts.
+  mount --make-rprivate / 2>/dev/null ||
+    nsenter --mount=/proc/self/ns/mnt -- mount --make-rprivate /
   machine_dir=$(mktemp -d "${TMPDIR:-/tmp}/allot-machine.XXXXXX")
   trap machine_destroy EXIT
   trap 'exit 1' INT TERM HUP
@@ -69,8 +73,8 @@ machine_create() {
 machine_boot() {
   (
     echo "$BASHPID" >"$machine_cgroup/cgroup.procs"
-    exec setpriv --pdeathsig KILL -- unshare --mount --pid --uts --ipc --net --cgroup --fork \
-      --kill-child=KILL -- "$machine_here/init.sh" "$machine_root"
+    exec setpriv --pdeathsig KILL -- unshare --mount --propagation unchanged --pid --uts --ipc --net \
+      --cgroup --fork --kill-child=KILL -- "$machine_here/init.sh" "$machine_root"
   ) </dev/null >"$machine_dir/log" 2>&1 &
   machine_unshare=$!
   machine_wait "the machine to boot" machine_is_up

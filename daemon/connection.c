@@ -335,7 +335,8 @@ static void write_backlog(struct connection *c)
     rewind_peek(c);
     backlog_free(b);
     c->backlog = NULL;
-    if (c->session && (c->session->waiting || c->session->ended))
+    /* on_resume() is to come; where it came already, what it announced is waiting to be served. */
+    if (c->session && (c->session->waiting || (c->session->ended && !c->session->reclaimed)))
         uv_poll_stop(&c->poll);
     else
         uv_poll_start(&c->poll, UV_READABLE, on_event);

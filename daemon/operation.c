@@ -221,7 +221,8 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     uint32_t reference;
     struct timespec now;
 
-    if (!records_reserve(&pool->records, &record, &reference)) {
+    /* While this grant waited for memory, others may have taken the place for its tag. */
+    if (!tally_reserve(&pool->tags) || !records_reserve(&pool->records, &record, &reference)) {
         give_back(pool, op_kind(o->op), o->position, size, o->align);
         tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                      kind_ids(op_kind(o->op), size));
@@ -344,7 +345,6 @@ static void resize(struct pool *pool, struct pool_operation *o, uint32_t record,
     ledger_entry_intend(o->entry, record, reference, old, o->size);
     atomic_store_explicit(&r->size, o->size, memory_order_release);
     tally_resize(&pool->tags, r->tag, old, o->size);
-    tally_resize(&pool->users, r->uid, old, o->size);
     pool->holdings[o->slot].bytes += o->size - old;
     pool->used_bytes += o->size - old;
     answer(o, 0, o->position);
@@ -373,6 +373,7 @@ static enum pool_step resize_locked(struct pool *pool, struct pool_operation *o)
         answer(o, rc, rc == ALLOT_E_NO_MEMORY ? allot_heap_largest_free(&pool->heap) : 0);
         return POOL_DONE;
     }
+    tally_resize(&pool->users, r->uid, r->size, o->size);
     if (needs_commit(pool, o, o->position, o->size))
         return POOL_COMMIT;
     resize(pool, o, record, reference);
@@ -386,6 +387,7 @@ static void undo_resize(struct pool *pool, const struct pool_operation *o)
 
     if (allot_heap_realloc(&pool->heap, o->position, o->size, 1ull << r->align_log2, r->size))
         pool_panic(pool, "a block cannot be made as small as it was");
+    tally_resize(&pool->users, r->uid, o->size, r->size);
 }
 
 /* ---- the rest ---- */

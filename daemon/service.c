@@ -248,13 +248,13 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
                         entry->value);
         } else {
             ledger_entry_begin(entry, number, request->op, pool ? pool->index : 0);
+            atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
             if (refused) {
                 ledger_entry_finish(entry, refused, 0);
                 replies_add(&service->replies, number, refused, 0);
             } else if (!serve_item(service, s, pool, request, i, entry)) {
                 return false;
             }
-            atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
         }
         if (number >= s->next)
             s->next = number + 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The codec: protobuf-c with its allocator bound to an arena.
+ * The codec: protobuf-c with its allocator bound to an arena, and a shorter way for flat messages.
  *
  * What it is: the one place that knows how big a message may get. What it is not: it neither reads
  * nor writes sockets, and it judges only a message's form, never what it asks for.
@@ -13,6 +13,8 @@
  * Locks: none; an arena belongs to one thread at a time.
  */
 #include "codec.h"
+
+#include "flat.h"
 
 static void *arena_alloc(void *ctx, size_t size)
 {
@@ -59,22 +61,30 @@ static int encode(const ProtobufCMessage *message, void *frame, size_t *ret_size
 int codec_decode_request(struct codec_arena *arena, const void *frame, size_t size,
                          Allot__Request **ret)
 {
+    if (size <= CODEC_FRAME_MAX && flat_decode_request(arena, frame, size, ret))
+        return 0;
     return decode(arena, &allot__request__descriptor, frame, size, (ProtobufCMessage **)ret);
 }
 
 int codec_decode_reply(struct codec_arena *arena, const void *frame, size_t size,
                        Allot__Reply **ret)
 {
+    if (size <= CODEC_FRAME_MAX && flat_decode_reply(arena, frame, size, ret))
+        return 0;
     return decode(arena, &allot__reply__descriptor, frame, size, (ProtobufCMessage **)ret);
 }
 
 int codec_encode_request(const Allot__Request *request, void *frame, size_t *ret_size)
 {
+    if (flat_encode_request(request, frame, ret_size))
+        return 0;
     return encode(&request->base, frame, ret_size);
 }
 
 int codec_encode_reply(const Allot__Reply *reply, void *frame, size_t *ret_size)
 {
+    if (flat_encode_reply(reply, frame, ret_size))
+        return 0;
     return encode(&reply->base, frame, ret_size);
 }
 

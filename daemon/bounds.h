@@ -18,6 +18,6 @@
 #define RULES_MAX 64u
 /* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a
  * handful. */
-#define GROUPS_MAX 64u
+#define GROUPS_MAX 256u
 
 #endif

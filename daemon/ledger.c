@@ -319,6 +319,7 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
     case ALLOT__OP__OP_FREE_IDS:
         return ledger_references(ledger, e->pool)[e->reference] != e->old_word;
     case ALLOT__OP__OP_RESIZE:
+        *ret_value = record->position;
         return record->size == e->new_word;
     default:
         return false;

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -45,11 +46,8 @@ void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size)
 {
     uint64_t last = (position + size - 1) / pool->info->page_size;
 
-    for (uint64_t page = position / pool->info->page_size; page <= last; page++) {
-        uint64_t bit = 1ull << page % 64;
-        pool->committed_pages += !(pool->committed[page / 64] & bit);
-        pool->committed[page / 64] |= bit;
-    }
+    for (uint64_t page = position / pool->info->page_size; page <= last; page++)
+        pool->committed[page / 64] |= 1ull << page % 64;
 }
 
 void pool_count_in(struct pool *pool, const struct ledger_record *record, unsigned slot)
@@ -115,6 +113,10 @@ uint32_t pool_live(struct pool *pool)
 
 void pool_info(struct pool *pool, Allot__PoolInfo *ret)
 {
+    struct stat st = {0};
+
+    (void)fstat(pool->fd, &st);
+    ret->committed_bytes = (uint64_t)st.st_blocks * 512;
     pthread_mutex_lock(&pool->lock);
     ret->pool = pool->index + 1;
     ret->name = pool->info->name;
@@ -122,7 +124,6 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
     ret->page_size = pool->info->page_size;
     ret->size = pool->info->size;
     ret->size_max = pool->info->size_max;
-    ret->committed_bytes = pool->committed_pages * pool->info->page_size;
     ret->used_bytes = pool->used_bytes;
     ret->largest_free = allot_heap_largest_free(&pool->heap);
     ret->free_pages = pool->pages->ops->available_pages(pool->pages);

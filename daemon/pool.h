@@ -44,7 +44,6 @@ struct pool {
     struct tally users;
     struct pool_holding *holdings; /* SESSIONS_MAX */
     uint64_t *committed;           /* a bit a page: backed with memory */
-    uint64_t committed_pages;
     uint64_t used_bytes;             /* asked for by live blocks and page runs */
     uint64_t counts[RECORD_IDS + 1]; /* live allocations of each kind */
 };

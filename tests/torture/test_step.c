@@ -13,6 +13,7 @@
  * that was recovered already.
  */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,12 +54,13 @@ struct world {
     int region;
 };
 
-/* The parts of the ledger's file that these tests ever touch, as one row of bytes. */
-#define HEAD_SIZE    (320u << 10) /* header, pools, sessions */
+/* The parts of the ledger's file that these tests ever change, as one row of bytes. */
+#define HEAD_SIZE    4096u
 #define JOURNAL_SIZE (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
 #define RECORDS      64u
 #define IMAGE_SIZE                                                                                 \
-    (HEAD_SIZE + JOURNAL_SIZE + RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)))
+    (HEAD_SIZE + sizeof(struct ledger_pool) + sizeof(struct ledger_session) + JOURNAL_SIZE +       \
+     RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)))
 
 static void image_copy(const struct ledger *ledger, unsigned char *image, bool load)
 {
@@ -67,6 +69,8 @@ static void image_copy(const struct ledger *ledger, unsigned char *image, bool l
         size_t size;
     } parts[] = {
         {ledger->base, HEAD_SIZE},
+        {&ledger->pools[0], sizeof(struct ledger_pool)},
+        {&ledger->sessions[SLOT], sizeof(struct ledger_session)},
         {ledger_entry(ledger, SLOT, 0), JOURNAL_SIZE},
         {ledger_records(ledger, 0), RECORDS * sizeof(struct ledger_record)},
         {ledger_references(ledger, 0), RECORDS * sizeof(ledger_reference)},
@@ -147,7 +151,8 @@ static void world_close(struct world *w)
     ledger_close(&w->ledger);
 }
 
-/* One number that two states share only if the same things are live. */
+/* One number that two states share only if as much is live, of the same kinds and sizes. Where it
+ * lies may differ: a rebuilt heap has other pages than one that has grown. */
 static uint64_t live_digest(const struct world *w)
 {
     const struct ledger_pool *info = &w->ledger.pools[0];
@@ -159,21 +164,27 @@ static uint64_t live_digest(const struct world *w)
             continue;
         const struct ledger_record *r =
             &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
-        digest += (r->position * 31 + r->size) * 0x9e3779b97f4a7c15ull * r->kind;
+        digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind;
     }
     return digest;
 }
 
-/* What a restart does with the ledger. */
+/* What a restart does with the ledger. Settling the journal is all that writes to it; that opening
+ * the pool only reads is checked here, so that stepping through the first half is enough. */
 static bool recover(struct world *w)
 {
+    static unsigned char settled[IMAGE_SIZE];
+    static unsigned char opened[IMAGE_SIZE];
     int fd = dup(w->region);
 
     ledger_journal_settle(&w->ledger, SLOT);
-    if (pool_open(&w->pool, &w->ledger, 0, &config, fd) == 0)
-        return true;
-    close(fd);
-    return false;
+    image_copy(&w->ledger, settled, false);
+    if (pool_open(&w->pool, &w->ledger, 0, &config, fd)) {
+        close(fd);
+        return false;
+    }
+    image_copy(&w->ledger, opened, false);
+    return memcmp(settled, opened, IMAGE_SIZE) == 0;
 }
 
 /* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
@@ -217,8 +228,8 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
 static unsigned long step_through(struct world *w, void (*act)(struct world *, void *), void *arg,
                                   void (*look)(void *ctx, const unsigned char *image), void *ctx)
 {
-    static unsigned char last[IMAGE_SIZE];
-    static unsigned char now[IMAGE_SIZE];
+    unsigned char last[IMAGE_SIZE]; /* not static: `look` may step through something itself */
+    unsigned char now[IMAGE_SIZE];
     unsigned long steps = 0;
     int status;
 
@@ -264,10 +275,10 @@ struct look {
     const char *wrong;
 };
 
-static void act_recover(struct world *w, void *arg)
+static void act_settle(struct world *w, void *arg)
 {
     (void)arg;
-    recover(w);
+    ledger_journal_settle(&w->ledger, SLOT);
 }
 
 static void look_again(void *ctx, const unsigned char *image)
@@ -292,7 +303,7 @@ static void look_once(void *ctx, const unsigned char *image)
     if (look->wrong || !look->second)
         return;
     image_copy(&look->copy->ledger, saved, true);
-    step_through(look->copy, act_recover, NULL, look_again, look);
+    step_through(look->copy, act_settle, NULL, look_again, look);
 }
 
 static void act_operation(struct world *w, void *arg)
@@ -425,5 +436,10 @@ int main(void)
         cmocka_unit_test(test_step__free_ids),    cmocka_unit_test(test_step__add_memory),
     };
 
+    /* Tracer and traced take turns: on one processor a turn costs a tenth. */
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof(one), &one);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -437,7 +437,7 @@ static bool do_take_back(struct model *m)
 {
     uint64_t near = m->plan->base + below(m, m->plan->space), start = 0, size = 0, end;
     uint64_t granule = UINT64_C(1) << below(m, 14);
-    struct range run, *at = m->ranges;
+    struct range run = {0}, *at = m->ranges;
     bool has = free_run(m, near, &run);
     unsigned k = 0;
     int err;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "region.h"
 
 static int take_fd(struct notify_fd *fds, int n_fds, const char *prefix, const char *name)
 {
@@ -33,13 +34,14 @@ static int take_fd(struct notify_fd *fds, int n_fds, const char *prefix, const c
     return -1;
 }
 
+/* For what is new. What a restart brought back is stored already: to drop and store it again would
+ * leave a moment in which a kill loses it. */
 static void keep(int fd, const char *prefix, const char *name)
 {
     char full[sizeof(((struct notify_fd *)0)->name)];
 
     snprintf(full, sizeof(full), "%s%s", prefix, name);
-    /* What a restart brought back is stored already; storing it again would keep it twice. */
-    notify_unstore(full);
+    notify_unstore(full); /* an older one of that name, which is nobody's */
     int rc = notify_store(fd, full);
     if (rc)
         log_warning("store: the service manager does not keep %s: %s", full, strerror(-rc));
@@ -49,10 +51,16 @@ static void keep(int fd, const char *prefix, const char *name)
 static void set_aside(struct notify_fd *fds, int n_fds)
 {
     for (int i = 0; i < n_fds; i++) {
+        int again;
+
         if (fds[i].fd < 0 ||
             (strcmp(fds[i].name, "ledger") != 0 && strncmp(fds[i].name, "pool-", 5) != 0))
             continue;
-        keep(fds[i].fd, "aside-", fds[i].name);
+        /* The manager stores an open file once, under its first name; so this is another one. */
+        if (region_reopen(fds[i].fd, true, &again) == 0) {
+            keep(again, "aside-", fds[i].name);
+            close(again);
+        }
         notify_unstore(fds[i].name);
         log_error("store: %s is set aside", fds[i].name);
         close(fds[i].fd);
@@ -161,6 +169,7 @@ static int open_new_pools(struct store *store, const struct config *config)
             log_error("store: pool %s: %s", config->pools[i].name, strerror(-rc));
             return rc;
         }
+        keep(store->pools[index]->fd, "pool-", config->pools[i].name);
     }
     return 0;
 }
@@ -224,6 +233,7 @@ int store_open(struct store *store, const struct config *config, struct notify_f
             log_error("store: cannot make a ledger: %s", strerror(-rc));
             return rc;
         }
+        keep(store->ledger.fd, "", "ledger");
     }
     for (unsigned i = 0; i < SESSIONS_MAX; i++)
         if (store->ledger.sessions[i].id)
@@ -233,10 +243,6 @@ int store_open(struct store *store, const struct config *config, struct notify_f
         store_close(store);
         return rc;
     }
-    keep(store->ledger.fd, "", "ledger");
-    for (unsigned i = 0; i < POOLS_MAX; i++)
-        if (store->pools[i])
-            keep(store->pools[i]->fd, "pool-", store->pools[i]->info->name);
     return 0;
 }
 

@@ -204,6 +204,8 @@ static int rebuild(struct pool *pool)
                       (unsigned long long)r->position, rc);
             return -EBADMSG;
         }
+        if (r->kind != RECORD_IDS)
+            pool_mark_committed(pool, r->position, r->size); /* touched or not */
         tally_add(&pool->users, r->uid, kind_bytes(r->kind, r->size), kind_ids(r->kind, r->size));
         pool_count_in(pool, r, ledger_reference_slot(word));
     }

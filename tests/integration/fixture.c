@@ -130,8 +130,10 @@ static bool take_notification(struct fixture *f, bool *ready)
     if (store)
         store_fd(f, fd, name);
     for (unsigned i = f->n_stored; remove && i-- > 0;)
-        if (strcmp(f->stored[i].name, name) == 0)
+        if (strcmp(f->stored[i].name, name) == 0) {
             drop_fd(f, i);
+            f->n_removed++;
+        }
     return true;
 }
 
@@ -268,6 +270,7 @@ void fixture_spawn(struct fixture *f)
     check(f->pid == 0);
     check(stat(f->log, &st) == 0);
     f->log_start = st.st_size;
+    f->n_removed = 0;
     pid_t pid = fork();
     check(pid >= 0);
     if (pid == 0)

@@ -57,6 +57,7 @@ struct fixture {
     bool errors_expected;
     struct fixture_stored stored[FIXTURE_STORED_MAX];
     unsigned n_stored;
+    unsigned n_removed; /* dropped by the present daemon's word */
 };
 
 /* Makes the directory and the manager's socket; no daemon yet. `setup` may be NULL. */

@@ -583,7 +583,7 @@ static void test_commit__resize_is_undone(void **state)
     wire_close(&w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         pools_test(test_invalid__sizes_and_alignments),
@@ -605,5 +605,6 @@ int main(void)
         fixture_test_bare(test_commit__resize_is_undone),
     };
 
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

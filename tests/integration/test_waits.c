@@ -438,7 +438,7 @@ static void test_drain__backlog_of_the_dead_is_dropped(void **state)
     wire_close(&others[0]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         waits_test(test_commit__large_blocks_are_backed),
@@ -454,5 +454,6 @@ int main(void)
         waits_test(test_drain__backlog_of_the_dead_is_dropped),
     };
 
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

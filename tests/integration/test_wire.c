@@ -597,7 +597,7 @@ static void test_descriptors__of_clients_do_not_stay(void **state)
     wire_close(&w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(test_hello__tells_the_limits),
@@ -621,5 +621,6 @@ int main(void)
         fixture_test(test_descriptors__of_clients_do_not_stay),
     };
 
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

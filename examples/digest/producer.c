@@ -44,6 +44,7 @@ struct file {
 struct producer {
     struct allot *session;
     struct allot_pool *pool;
+    char *names; /* the list as it was read */
     struct file *files;
     size_t n_files;
     size_t done;                    /* answered or skipped */
@@ -247,29 +248,30 @@ static void run(struct producer *p)
         shutdown(DIGEST_CHANNEL_FD + i, SHUT_WR);
 }
 
-/* The list: names, each ended by a NUL byte. It stays in memory, names point into it. */
+/* The list: names, each ended by a NUL byte. */
 static void read_list(struct producer *p, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
-    char *names;
+    char *name;
     size_t size;
 
     if (fd < 0 || fstat(fd, &st) < 0)
         digest_fail(path, 0);
     size = (size_t)st.st_size;
-    names = malloc(size + 1);
-    if (!names || read_whole(fd, (uint8_t *)names, size) != 0)
+    p->names = malloc(size + 1);
+    if (!p->names || read_whole(fd, (uint8_t *)p->names, size) != 0)
         digest_fail(path, 0);
     close(fd);
     for (size_t i = 0; i < size; i++)
-        p->n_files += names[i] == '\0';
+        p->n_files += p->names[i] == '\0';
     p->files = calloc(p->n_files + 1, sizeof(*p->files));
     if (!p->files)
         digest_fail("listing files", 0);
+    name = p->names;
     for (size_t i = 0; i < p->n_files; i++) {
-        p->files[i].name = names;
-        names += strlen(names) + 1;
+        p->files[i].name = name;
+        name += strlen(name) + 1;
     }
 }
 
@@ -334,5 +336,9 @@ int main(int argc, char **argv)
     p.report.daemon_received = traffic.bytes_received;
     digest_report_send(&p.report);
     allot_close(p.session);
+    for (size_t i = 0; i < p.n_files; i++)
+        free(p.files[i].skipped);
+    free(p.files);
+    free(p.names);
     return 0;
 }

@@ -268,7 +268,8 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
             return false;
         }
     }
-    *ret = m;
+    if (r.good)
+        *ret = m;
     return r.good;
 }
 
@@ -303,6 +304,7 @@ bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, si
             return false;
         }
     }
-    *ret = m;
+    if (r.good)
+        *ret = m;
     return r.good;
 }

@@ -97,7 +97,8 @@ static Allot__Error serve_attach(struct service *service, struct session *s,
         return ALLOT__ERROR__E_INVALID;
     if (!pool)
         return ALLOT__ERROR__E_NO_POOL;
-    if (pool_access(pool, &s->peer) < request->access)
+    Allot__Access allowed = pool_access(pool, &s->peer);
+    if (allowed < request->access)
         return ALLOT__ERROR__E_DENIED;
     int rc = region_reopen(pool->fd, request->access == ALLOT__ACCESS__ACCESS_WRITE, &fd);
     if (rc) {
@@ -106,7 +107,9 @@ static Allot__Error serve_attach(struct service *service, struct session *s,
     }
     if (s->attached[pool->index] < request->access)
         s->attached[pool->index] = request->access;
-    s->access[pool->index] = s->attached[pool->index];
+    /* It may have attached for more, before the rule changed. */
+    s->access[pool->index] =
+        allowed < s->attached[pool->index] ? allowed : s->attached[pool->index];
     pool_info(pool, &info);
     info.access = request->access;
     reply.number = request->number;

@@ -204,7 +204,9 @@ static int check_grant(const struct pool *pool, struct pool_operation *o, uint64
 {
     uint64_t size;
 
-    if (o->align == 0)
+    /* A grant at a place names no alignment: what the field says is ignored. */
+    if (o->align == 0 || o->op == ALLOT__OP__OP_ALLOC_PAGES_AT ||
+        o->op == ALLOT__OP__OP_ALLOC_IDS_AT)
         o->align = op_kind(o->op) == RECORD_BYTES ? BYTES_ALIGN : op_unit(pool, o->op);
     if (!ALLOT_IS_POW2(o->align) || o->size == 0 ||
         __builtin_mul_overflow(o->size, op_unit(pool, o->op), &size) || size > INT64_MAX)

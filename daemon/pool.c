@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <allot/align.h>
+
 #include "log.h"
 #include "region.h"
 
@@ -163,11 +165,15 @@ struct pool_holding pool_holding(struct pool *pool, unsigned slot)
 
 /* ---- opening ---- */
 
+/* Only whole pages count: a client may have touched a part of one that was never committed. */
 static void visit_committed(void *ctx, uint64_t offset, uint64_t size)
 {
     struct pool *pool = ctx;
+    uint64_t start = ALLOT_ALIGN_UP(offset, pool->info->page_size);
+    uint64_t end = ALLOT_ALIGN_DOWN(offset + size, pool->info->page_size);
 
-    pool_mark_committed(pool, offset, size);
+    if (start < end)
+        pool_mark_committed(pool, start, end - start);
 }
 
 static int claim_record(struct pool *pool, const struct ledger_record *r)
@@ -249,18 +255,39 @@ static int make_region(struct pool *pool, const struct config_pool *config)
     return 0;
 }
 
+/* Whether an earlier daemon can have written this: everything else relies on these numbers. */
+static bool is_plausible(const struct ledger_pool *info)
+{
+    return info->page_size >= 4096 && ALLOT_IS_POW2(info->page_size) &&
+           ALLOT_IS_ALIGNED(info->size, info->page_size) &&
+           ALLOT_IS_ALIGNED(info->size_max, info->page_size) && info->size > info->page_size &&
+           info->size <= info->size_max && info->size_max <= 1ull << 47 && info->ids > 0 &&
+           info->ids < 1ull << 48 && memchr(info->allocator, 0, sizeof(info->allocator)) &&
+           info->records_top <= ALLOCATIONS_MAX && info->references_top <= ALLOCATIONS_MAX;
+}
+
 /* Fits the wishes to what the ledger has: a pool that lives keeps its shape. */
 static int adopt_region(struct pool *pool, int fd)
 {
     const struct ledger_pool *info = pool->info;
     struct config_pool *config = &pool->config;
+    const struct allot_byte_ops *wished = config->allocator;
 
+    if (!is_plausible(info)) {
+        log_error("pool %s: its description is damaged", info->name);
+        return -EBADMSG;
+    }
     if (region_verify(fd, info->size_max)) {
         log_error("pool %s: its descriptor is not its region", info->name);
         return -EBADMSG;
     }
-    if (config->size_max != info->size_max || config->page_size != info->page_size ||
-        config->ids != info->ids || strcmp(config->allocator->name, info->allocator) != 0)
+    config->allocator = config_allocator(info->allocator);
+    if (!config->allocator) {
+        log_error("pool %s: its allocator %s is not built in", info->name, info->allocator);
+        return -EBADMSG;
+    }
+    if (wished && (config->size_max != info->size_max || config->page_size != info->page_size ||
+                   config->ids != info->ids || wished != config->allocator))
         log_warning("pool %s: keeps its size, pages, IDs and allocator while it is in use",
                     info->name);
     pool->fd = fd;
@@ -278,15 +305,7 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
     pool->retired = !config;
     if (config)
         pool->config = *config;
-    int rc = fd < 0 ? make_region(pool, config) : 0;
-    if (!rc && !pool->config.allocator)
-        pool->config.allocator = config_allocator(info->allocator);
-    if (!rc && !pool->config.allocator) {
-        log_error("pool %s: its allocator %s is not built in", info->name, info->allocator);
-        rc = -EBADMSG;
-    }
-    if (!rc && fd >= 0)
-        rc = adopt_region(pool, fd);
+    int rc = fd < 0 ? make_region(pool, config) : adopt_region(pool, fd);
     if (!rc)
         rc = make_allocators(pool);
     if (!rc)
@@ -295,10 +314,12 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
         rc = tally_init(&pool->tags);
     if (!rc)
         rc = tally_init(&pool->users);
-    pool->holdings = calloc(SESSIONS_MAX, sizeof(*pool->holdings));
-    pool->committed = calloc(info->size_max / info->page_size / 64 + 1, sizeof(uint64_t));
-    if (!rc && (!pool->holdings || !pool->committed))
-        rc = -ENOMEM;
+    if (!rc) {
+        pool->holdings = calloc(SESSIONS_MAX, sizeof(*pool->holdings));
+        pool->committed = calloc(info->size_max / info->page_size / 64 + 1, sizeof(uint64_t));
+        if (!pool->holdings || !pool->committed)
+            rc = -ENOMEM;
+    }
     if (!rc)
         rc = rebuild(pool);
     if (rc) {

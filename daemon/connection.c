@@ -45,6 +45,7 @@ struct connection {
     struct session *session; /* NULL before hello */
     struct backlog *backlog; /* NULL: everything is sent */
     unsigned singles;        /* rounds in a row that found one frame */
+    unsigned pause;          /* rounds until it pays to look for another one at once */
 };
 
 /*
@@ -54,6 +55,15 @@ struct connection {
  */
 #define SINGLES_MIN   4u
 #define SINGLES_CHECK 16u
+
+/*
+ * An answer often wakes a client on the same core, which asks again before the daemon goes on; then
+ * a second round at once saves a turn of the loop (0.4 µs). After a look that found nothing, none
+ * is taken for this many rounds. No more than so many rounds, then the other connections have
+ * theirs.
+ */
+#define PAUSE      16u
+#define ROUNDS_MAX 8u
 
 static void on_event(uv_poll_t *handle, int status, int events);
 
@@ -296,8 +306,9 @@ static struct round serve_frames(struct connection *c, unsigned n)
     return round;
 }
 
-/* Sends what the round has to say, and consumes what it served. */
-static void finish_round(struct connection *c, struct round round)
+/* Sends what the round has to say, and consumes what it served. True where the connection may be
+ * read on. */
+static bool finish_round(struct connection *c, struct round round)
 {
     struct replies *r = &c->all->service.replies;
     unsigned sent = 0;
@@ -309,7 +320,7 @@ static void finish_round(struct connection *c, struct round round)
     if (rc == -EAGAIN && keep_backlog(c, sent, round.consume, round.close)) {
         uv_poll_start(&c->poll, UV_WRITABLE, on_event);
         rewind_peek(c);
-        return;
+        return false;
     }
     for (; sent < r->n_frames; sent++)
         if (r->frames[sent].fd >= 0)
@@ -318,12 +329,13 @@ static void finish_round(struct connection *c, struct round round)
     consume(c, round.consume);
     if (rc || round.close) {
         connection_close(c);
-        return;
+        return false;
     }
     if (round.rewind)
         rewind_peek(c);
     if (round.wait)
         uv_poll_stop(&c->poll);
+    return !round.wait;
 }
 
 /* How many frames wait, now in all->in; -1 with errno. */
@@ -341,22 +353,36 @@ static int peek(struct connection *c)
     } else {
         n = recvmmsg(c->fd, all->in, CONNECTION_FRAMES_MAX, MSG_PEEK | MSG_DONTWAIT, NULL);
     }
-    c->singles = n == 1 ? c->singles + 1 : 0;
+    if (n > 0)
+        c->singles = n == 1 ? c->singles + 1 : 0;
     return n;
 }
 
-static void read_round(struct connection *c)
+/* True where another round may follow. */
+static bool read_round(struct connection *c)
 {
     struct connections *all = c->all;
     int n = peek(c);
 
     if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR)
+        if (errno == EAGAIN)
+            c->pause = PAUSE;
+        else if (errno != EINTR)
             connection_close(c);
-        return;
+        return false;
     }
     replies_reset(&all->service.replies);
-    finish_round(c, serve_frames(c, (unsigned)n));
+    return finish_round(c, serve_frames(c, (unsigned)n));
+}
+
+static void read_rounds(struct connection *c)
+{
+    for (unsigned i = 0; i < ROUNDS_MAX && read_round(c); i++) {
+        if (c->pause) {
+            c->pause--;
+            return;
+        }
+    }
 }
 
 static void write_backlog(struct connection *c)
@@ -389,7 +415,7 @@ static void on_event(uv_poll_t *handle, int status, int events)
     if (c->backlog && status == 0)
         write_backlog(c);
     else
-        read_round(c);
+        read_rounds(c);
 }
 
 /* What the session waited for has come: the frame is served again. */
@@ -400,7 +426,7 @@ static void on_resume(void *ctx)
     if (c->backlog)
         return; /* write_backlog() goes on, and reads then */
     uv_poll_start(&c->poll, UV_READABLE, on_event);
-    read_round(c);
+    read_rounds(c);
 }
 
 static void on_died(void *ctx)

@@ -72,6 +72,8 @@ int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
     *loops = (struct loops){.workers = calloc(count, sizeof(struct worker)), .count = count};
     if (!loops->workers)
         return -ENOMEM;
+    sessions->on_closed = on_closed;
+    sessions->ctx = ctx;
     for (unsigned i = 0; i < count; i++) {
         struct worker *w = &loops->workers[i];
         pthread_mutex_init(&w->lock, NULL);

@@ -16,7 +16,7 @@ struct loops {
 };
 
 /* Makes `count` loops, not running yet. `on_closed` is called, on a worker's thread, whenever a
- * connection's descriptor has become free. 0 or a negative error. */
+ * connection's or a session's descriptor has become free. 0 or a negative error. */
 int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
                void (*on_closed)(void *ctx), void *ctx);
 

@@ -56,8 +56,10 @@ static void on_handle_closed(uv_handle_t *handle)
 
     s->handles--;
     if (s->handles == 0) {
+        struct sessions *all = s->all;
         close(s->peer.pidfd);
         session_free_when_done(s);
+        all->on_closed(all->ctx);
     }
 }
 

@@ -26,6 +26,8 @@ struct sessions {
     struct session *slots[SESSIONS_MAX];
     unsigned count;
     atomic_uint max;
+    void (*on_closed)(void *ctx); /* a descriptor has become free; the loops set it */
+    void *ctx;
 };
 
 struct session {

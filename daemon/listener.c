@@ -35,9 +35,16 @@ static int bind_to(int fd, const struct sockaddr_un *address)
     return rc;
 }
 
-/* Whether somebody listens at the address; a file that nobody answers behind is removed. */
+/* Whether somebody listens at the address; a socket that nobody answers behind is removed. */
 static int clear_stale(const struct sockaddr_un *address)
 {
+    struct stat st;
+
+    /* Connecting to a file of another kind is refused in the same words. */
+    if (lstat(address->sun_path, &st) < 0)
+        return -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -ENOTSOCK;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0)

@@ -164,6 +164,7 @@ int ledger_adopt(struct ledger *ledger, int fd)
         else
             log_error("ledger: damaged header");
         munmap(ledger->base, ledger_file_size());
+        *ledger = (struct ledger){.fd = -1};
         return -EBADMSG;
     }
     return 0;

@@ -308,6 +308,10 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
     int rc = fd < 0 ? make_region(pool, config) : adopt_region(pool, fd);
     if (!rc)
         rc = make_allocators(pool);
+    if (rc == -EINVAL && fd >= 0) {
+        log_error("pool %s: no allocator takes its sizes", info->name);
+        rc = -EBADMSG;
+    }
     if (!rc)
         rc = records_open(&pool->records, ledger, index);
     if (!rc)

@@ -11,6 +11,7 @@
 #include "store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +186,8 @@ static void close_pools(struct store *store)
     }
 }
 
-/* Opens the ledger that came in, if it is usable together with its pools. */
+/* Opens the ledger that came in together with its pools. -ENOENT: none came; -EBADMSG: it is not
+ * usable; another -errno: not now. */
 static int open_old(struct store *store, const struct config *config, struct notify_fd *fds,
                     int n_fds)
 {
@@ -195,10 +197,13 @@ static int open_old(struct store *store, const struct config *config, struct not
     for (int i = 0; i < n_fds; i++) {
         copies[i] = fds[i];
         copies[i].fd = -1;
-        if (strcmp(fds[i].name, "ledger") == 0 || strncmp(fds[i].name, "pool-", 5) == 0)
-            copies[i].fd = dup(fds[i].fd);
+        if (strcmp(fds[i].name, "ledger") != 0 && strncmp(fds[i].name, "pool-", 5) != 0)
+            continue;
+        copies[i].fd = fcntl(fds[i].fd, F_DUPFD_CLOEXEC, 0);
+        if (copies[i].fd < 0)
+            rc = -errno;
     }
-    int fd = take_fd(copies, n_fds, "", "ledger");
+    int fd = rc == -ENOENT ? take_fd(copies, n_fds, "", "ledger") : -1;
     if (fd >= 0) {
         rc = ledger_adopt(&store->ledger, fd);
         if (rc)
@@ -226,6 +231,11 @@ int store_open(struct store *store, const struct config *config, struct notify_f
 {
     *store = (struct store){0};
     int rc = open_old(store, config, fds, n_fds);
+    if (rc && rc != -ENOENT && rc != -EBADMSG) {
+        /* Short of memory or descriptors: nothing is wrong with what is stored. */
+        log_error("store: cannot open the ledger now: %s", strerror(-rc));
+        return rc;
+    }
     if (rc) {
         set_aside(fds, n_fds);
         rc = ledger_create(&store->ledger);

@@ -23,8 +23,8 @@ struct store {
  * new ones; makes the pools that the configuration has besides; asks the service manager to keep
  * all of them. An unusable ledger is set aside, with its pools: the log says so, and the manager
  * keeps them under names that start with "aside-" until the next such accident. Takes over and
- * clears
- * (-1) the descriptors it uses. 0 or -errno.
+ * clears (-1) the descriptors it uses. 0 or -errno, as when memory or descriptors are short: then
+ * nothing that came in is touched.
  */
 int store_open(struct store *store, const struct config *config, struct notify_fd *fds, int n_fds);
 void store_close(struct store *store);

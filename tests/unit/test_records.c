@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The records of one pool: a seeded run against a plain array, and what a second opening derives.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "records.h"
+#include "support.h"
+
+#define SLOTS 5u
+#define HELD  12000u /* more than two steps of room */
+#define STEPS 200000u
+
+struct world {
+    struct ledger ledger;
+    struct records records;
+};
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    uint64_t id;
+
+    assert_int_equal(ledger_create(&w->ledger), 0);
+    for (unsigned i = 0; i < SLOTS; i++)
+        assert_int_equal(ledger_session_open(&w->ledger, i, 1, 1, 1, 1, &id), 0);
+    assert_int_equal(records_open(&w->records, &w->ledger, 0), 0);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    records_close(&w->records);
+    ledger_close(&w->ledger);
+    free(w);
+    return 0;
+}
+
+static void make_room(struct records *r)
+{
+    uint32_t committed;
+
+    if (!records_low(r))
+        return;
+    assert_int_equal(records_grow_file(r, &committed), 0);
+    assert_int_equal(records_grow(r, committed), 0);
+    assert_false(records_low(r));
+}
+
+static uint32_t add(struct records *r, unsigned slot, enum record_kind kind, uint64_t position)
+{
+    uint32_t record;
+    uint32_t reference;
+
+    make_room(r);
+    assert_true(records_reserve(r, &record, &reference));
+    r->record[record].position = position;
+    r->record[record].size = position + 1;
+    r->record[record].kind = (uint8_t)kind;
+    records_commit(r, record, reference,
+                   ledger_reference_word(slot, r->record[record].generation, record));
+    return record;
+}
+
+static void test_records__ids_have_positions_of_their_own(void **state)
+{
+    struct records *r = &((struct world *)*state)->records;
+    uint32_t ids = add(r, 0, RECORD_IDS, 4096);
+    uint32_t bytes = add(r, 1, RECORD_BYTES, 4096);
+
+    assert_int_equal(records_find(r, RECORD_IDS, 4096), ids);
+    assert_int_equal(records_find(r, RECORD_BYTES, 4096), bytes);
+    assert_int_equal(records_find(r, RECORD_PAGES, 4096), RECORDS_NONE);
+    assert_int_equal(records_reference_of(r, bytes, 0), RECORDS_NONE);
+    assert_true(records_drop(r, records_reference_of(r, bytes, 1)));
+    assert_int_equal(records_find(r, RECORD_BYTES, 4096), RECORDS_NONE);
+    assert_int_equal(records_find(r, RECORD_IDS, 4096), ids);
+}
+
+/* A reservation that is not committed costs a generation and nothing else. */
+static void test_records__a_reservation_not_used_is_free(void **state)
+{
+    struct records *r = &((struct world *)*state)->records;
+    uint32_t first;
+    uint32_t again;
+    uint32_t reference;
+
+    assert_true(records_reserve(r, &first, &reference));
+    uint32_t generation = r->record[first].generation;
+    assert_true(records_reserve(r, &again, &reference));
+    assert_int_equal(again, first);
+    assert_int_equal(r->record[again].generation, generation + 1);
+    assert_int_equal(r->live, 0);
+    assert_int_equal(r->info->records_top, 1);
+}
+
+static void test_records__a_slot_in_use_again_has_another_generation(void **state)
+{
+    struct records *r = &((struct world *)*state)->records;
+    uint32_t record = add(r, 0, RECORD_BYTES, 16);
+    uint32_t generation = r->record[record].generation;
+
+    assert_true(records_drop(r, records_first_held(r, 0)));
+    assert_int_equal(add(r, 0, RECORD_BYTES, 16), record);
+    assert_true(r->record[record].generation > generation);
+}
+
+/* ---- at random ---- */
+
+struct held {
+    bool live;
+    unsigned slot;
+    enum record_kind kind;
+    uint32_t record;
+};
+
+/* Positions in a row and far apart, whose low bits say nothing. */
+static uint64_t position_of(uint32_t i)
+{
+    return i % 2 ? i * UINT64_C(16) : i * UINT64_C(0x100000001000);
+}
+
+static void check_model(const struct records *r, const struct held *held)
+{
+    uint64_t by_slot[SLOTS] = {0};
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < HELD; i++) {
+        uint32_t record = records_find(r, held[i].kind, position_of(i));
+        if (!held[i].live) {
+            assert_int_equal(record, RECORDS_NONE);
+            continue;
+        }
+        assert_int_equal(record, held[i].record);
+        assert_int_equal(r->record[record].size, position_of(i) + 1);
+        uint32_t reference = records_reference_of(r, record, held[i].slot);
+        assert_true(reference != RECORDS_NONE);
+        assert_int_equal(ledger_reference_record(r->reference[reference]), record);
+        assert_int_equal(records_reference_of(r, record, (held[i].slot + 1) % SLOTS), RECORDS_NONE);
+        by_slot[held[i].slot]++;
+        live++;
+    }
+    assert_int_equal(r->live, live);
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        assert_true((records_first_held(r, slot) != RECORDS_NONE) == (by_slot[slot] > 0));
+}
+
+static void test_records__random_run(void **state)
+{
+    struct world *w = *state;
+    static struct held held[HELD];
+    uint64_t seed = test_seed(0x4ec04d5);
+    struct test_random random;
+
+    test_random_init(&random, seed);
+    fprintf(stderr, "seed 0x%" PRIx64 "\n", seed);
+    for (uint32_t i = 0; i < HELD; i++)
+        held[i] = (struct held){.kind = RECORD_BYTES};
+    for (unsigned step = 0; step < STEPS; step++) {
+        uint32_t i = (uint32_t)test_random_below(&random, HELD);
+        struct held *h = &held[i];
+        /* Waves of filling and emptying. */
+        bool fill = step / 30000 % 2 == 0;
+        if (!h->live && (fill || test_random_below(&random, 4) == 0)) {
+            h->live = true;
+            h->slot = (unsigned)test_random_below(&random, SLOTS);
+            h->kind = (enum record_kind)(RECORD_BYTES + test_random_below(&random, 3));
+            h->record = add(&w->records, h->slot, h->kind, position_of(i));
+        } else if (h->live && (!fill || test_random_below(&random, 4) == 0)) {
+            h->live = false;
+            assert_true(
+                records_drop(&w->records, records_reference_of(&w->records, h->record, h->slot)));
+        }
+        if (step % 20000 != 19999)
+            continue;
+        check_model(&w->records, held);
+        records_close(&w->records);
+        assert_int_equal(records_open(&w->records, &w->ledger, 0), 0);
+        check_model(&w->records, held);
+    }
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        for (uint32_t at; (at = records_first_held(&w->records, slot)) != RECORDS_NONE;)
+            assert_true(records_drop(&w->records, at));
+    assert_int_equal(w->records.live, 0);
+    assert_int_equal(w->records.free_records, w->records.info->records_top);
+}
+
+#define records_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        records_test(test_records__ids_have_positions_of_their_own),
+        records_test(test_records__a_reservation_not_used_is_free),
+        records_test(test_records__a_slot_in_use_again_has_another_generation),
+        records_test(test_records__random_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

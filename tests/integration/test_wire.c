@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -484,6 +485,7 @@ static void test_pipeline__one_reply_answers_many_requests(void **state)
     r.sizes = &size;
     r.n_sizes = 1;
     kill(f->pid, SIGSTOP); /* so that all of them wait together */
+    check_equal(waitpid(f->pid, NULL, WUNTRACED), f->pid);
     for (unsigned i = 0; i < 50; i++) {
         r.number = w.next + i;
         wire_send(&w, &r);

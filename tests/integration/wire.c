@@ -22,31 +22,43 @@
 void wire_connect(struct wire *w, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    check(fd >= 0);
+    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+    check(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    wire_adopt(w, fd);
+}
+
+void wire_adopt(struct wire *w, int fd)
+{
     int size = 1 << 20;
 
-    w->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    check(w->fd >= 0);
     /* Room for a full window of small packets, whatever the system's default. */
-    setsockopt(w->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
-    check(connect(w->fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    w->fd = fd;
     w->next = 1;
     w->session = 0;
     w->reply = NULL;
     w->reply_fd = -1;
 }
 
-void wire_open(struct wire *w, const char *path)
+void wire_hello(struct wire *w)
 {
     Allot__Request hello = wire_request(ALLOT__OP__OP_HELLO, 0);
 
-    wire_connect(w, path);
     hello.version_min = hello.version_max = CODEC_VERSION;
     wire_send(w, &hello);
     check(wire_receive(w) != NULL);
     check_equal(w->reply->refused, ALLOT__ERROR__E_OK);
     check(w->reply->session != 0);
     w->session = w->reply->session;
+}
+
+void wire_open(struct wire *w, const char *path)
+{
+    wire_connect(w, path);
+    wire_hello(w);
 }
 
 void wire_close(struct wire *w)

@@ -25,6 +25,10 @@ struct wire {
 
 /* Connects, no hello yet. */
 void wire_connect(struct wire *w, const char *path);
+/* Takes over a connected socket, no hello yet. */
+void wire_adopt(struct wire *w, int fd);
+/* Says hello, which must be answered well. */
+void wire_hello(struct wire *w);
 /* Connects and says hello. */
 void wire_open(struct wire *w, const char *path);
 void wire_close(struct wire *w);

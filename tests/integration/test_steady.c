@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Steady state: a daemon that has warmed up asks its C library for no memory at all, whatever its
+ * clients ask for. Counted in the real daemon, by count_malloc.c.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "wire.h"
+
+#define BATCH 64u
+
+static struct wire clients[2]; /* one on each loop */
+static char preload[300] = "LD_PRELOAD=" COUNT_MALLOC_PATH;
+static char count_path[128];
+static char count_variable[160];
+static const char *const environment[] = {preload, count_variable, NULL};
+
+static void batch(struct wire *w, uint32_t pool, Allot__Op alloc, Allot__Op release)
+{
+    uint64_t sizes[BATCH];
+    uint64_t values[BATCH];
+    Allot__Error errors[BATCH];
+    Allot__Request r = wire_request(alloc, pool);
+
+    for (unsigned i = 0; i < BATCH; i++)
+        sizes[i] = alloc == ALLOT__OP__OP_ALLOC ? 1 + i * 50 : 1 + i % 5;
+    r.sizes = sizes;
+    r.n_sizes = BATCH;
+    r.tag = 3;
+    wire_run(w, &r, BATCH, errors, values);
+    for (unsigned i = 0; i < BATCH; i++)
+        check_equal(errors[i], ALLOT__ERROR__E_OK);
+    r = wire_request(release, pool);
+    r.positions = values;
+    r.n_positions = BATCH;
+    wire_run(w, &r, BATCH, errors, NULL);
+    for (unsigned i = 0; i < BATCH; i++)
+        check_equal(errors[i], ALLOT__ERROR__E_OK);
+}
+
+/* Every request there is, refused ones too; the same each time. */
+static void round_of_everything(struct wire *w)
+{
+    uint32_t pool = wire_pool(w, "default");
+    Allot__SessionInfo info;
+
+    check_equal(wire_ping(w), ALLOT__ERROR__E_OK);
+    batch(w, pool, ALLOT__OP__OP_ALLOC, ALLOT__OP__OP_FREE);
+    batch(w, pool, ALLOT__OP__OP_ALLOC_PAGES, ALLOT__OP__OP_FREE_PAGES);
+    batch(w, pool, ALLOT__OP__OP_ALLOC_IDS, ALLOT__OP__OP_FREE_IDS);
+    for (unsigned i = 0; i < 50; i++)
+        wire_expect_good(w, pool);
+    uint64_t block = wire_alloc(w, pool, 5000);
+    check_equal(wire_item(w, ALLOT__OP__OP_RESIZE, pool, block, 3000, 0, NULL), 0);
+    check_equal(wire_item(w, ALLOT__OP__OP_USABLE_SIZE, pool, block, 0, 0, NULL), 0);
+    check_equal(wire_item(w, ALLOT__OP__OP_FREE, pool, block, 1, 0, NULL),
+                ALLOT__ERROR__E_NOT_ALLOCATED);
+    wire_free(w, pool, block);
+    wire_free(w, pool, wire_alloc(w, pool, 8u << 20));
+    check_equal(wire_item(w, ALLOT__OP__OP_ALLOC, pool, 0, 1ull << 40, 1 << 16, NULL),
+                ALLOT__ERROR__E_NO_MEMORY);
+    check_equal(wire_item(w, ALLOT__OP__OP_ALLOC_PAGES_AT, pool, 1, 1, 0, NULL),
+                ALLOT__ERROR__E_INVALID);
+    check(wire_pool_info(w, "default") != NULL);
+    check_equal(wire_item(w, ALLOT__OP__OP_TAGS, pool, 0, 0, 0, NULL), ALLOT__ERROR__E_OK);
+    wire_sessions(w, w->session, &info);
+    wire_send_bytes(w, "garbage", 7);
+    wire_expect_refusal(w, ALLOT__ERROR__E_MALFORMED, 0);
+}
+
+static void test_steady__no_memory_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup counted = {.environment = environment};
+
+    fixture_open(f, &counted);
+    snprintf(count_path, sizeof(count_path), "%s/count", f->directory);
+    snprintf(count_variable, sizeof(count_variable), "ALLOT_MALLOC_COUNT=%s", count_path);
+    int fd = open(count_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    check(fd >= 0 && ftruncate(fd, 4096) == 0);
+    const atomic_uint_least64_t *count = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    check(count != MAP_FAILED);
+    fixture_start(f);
+    unlink(count_path);
+    check(atomic_load(count) > 0); /* it does count */
+    for (unsigned i = 0; i < 2; i++)
+        wire_open(&clients[i], f->socket);
+    for (unsigned i = 0; i < 6; i++)
+        round_of_everything(&clients[i % 2]);
+    uint64_t before = atomic_load(count);
+    for (unsigned i = 0; i < 40; i++)
+        round_of_everything(&clients[i % 2]);
+    check_equal(atomic_load(count), before);
+    for (unsigned i = 0; i < 2; i++)
+        wire_close(&clients[i]);
+    close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test_bare(test_steady__no_memory_is_asked_for),
+    };
+
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -6,8 +6,8 @@
  * judges no client.
  *
  * Limits: sockaddr_un holds 107 bytes of path; a longer one is refused, never cut. When accept()
- * says that descriptors have run out, the listener is no longer polled (it would spin) until a
- * connection has closed.
+ * says that descriptors or memory have run out, the listener is no longer polled (it would spin)
+ * until a connection or a session has closed, or a second has passed.
  */
 #include "listener.h"
 
@@ -24,6 +24,9 @@
 #define BACKLOG 4096
 /* Accepted in a row, before the main loop sees to signals again. */
 #define ACCEPT_SLICE 64
+/* A pause is over after this at the latest: what ran out may have been the system's, or gone to a
+ * descriptor that is no connection's. */
+#define RETRY_MS 1000
 
 static int bind_to(int fd, const struct sockaddr_un *address)
 {
@@ -99,6 +102,11 @@ int listener_adopt(struct listener *l, int fd)
     return 0;
 }
 
+static void on_retry(uv_timer_t *retry)
+{
+    listener_resume(retry->data);
+}
+
 static void on_connection(uv_poll_t *handle, int status, int events)
 {
     struct listener *l = handle->data;
@@ -115,6 +123,7 @@ static void on_connection(uv_poll_t *handle, int status, int events)
             log_warning("accepting pauses until a connection closes: %s", strerror(errno));
             l->paused = true;
             uv_poll_stop(&l->poll);
+            uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
         }
         if (errno != EINTR && errno != ECONNABORTED)
             return;
@@ -128,7 +137,9 @@ int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *c
 
     if (rc)
         return rc;
+    uv_timer_init(loop, &l->retry);
     l->poll.data = l;
+    l->retry.data = l;
     l->accepted = accepted;
     l->ctx = ctx;
     return uv_poll_start(&l->poll, UV_READABLE, on_connection);
@@ -139,6 +150,7 @@ void listener_resume(struct listener *l)
     if (!l->paused || uv_is_closing((uv_handle_t *)&l->poll))
         return;
     l->paused = false;
+    uv_timer_stop(&l->retry);
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }
 
@@ -155,5 +167,6 @@ void listener_close(struct listener *l)
 
     if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
         unlink(l->path);
+    uv_close((uv_handle_t *)&l->retry, NULL);
     uv_close((uv_handle_t *)&l->poll, on_closed);
 }

@@ -13,6 +13,7 @@ struct listener {
     char path[108]; /* made by us and to be removed; empty: it came from the service manager */
     dev_t device;   /* of the file at `path` */
     ino_t inode;
+    uv_timer_t retry;
     bool paused; /* no descriptor is free */
     void (*accepted)(void *ctx, int fd);
     void *ctx;

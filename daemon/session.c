@@ -125,11 +125,11 @@ static void on_death(uv_poll_t *handle, int status, int events)
         s->died(s->ctx);
 }
 
-static int watch(struct session *s, uv_loop_t *loop)
+static int watch(struct session *s)
 {
-    uv_idle_init(loop, &s->reclaim);
+    uv_idle_init(s->loop, &s->reclaim);
     s->reclaim.data = s;
-    int rc = uv_poll_init(loop, &s->death, s->peer.pidfd);
+    int rc = uv_poll_init(s->loop, &s->death, s->peer.pidfd);
     s->death.data = s;
     s->handles = 2;
     if (rc) {
@@ -169,6 +169,7 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
     if (!s)
         return -ENOMEM;
     s->all = all;
+    s->loop = loop;
     s->peer = *peer;
     s->next = 1;
     s->epoch = atomic_load(&all->store->epoch);
@@ -188,7 +189,7 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
         free(s);
         return rc;
     }
-    rc = watch(s, loop);
+    rc = watch(s);
     if (rc) {
         log_warning("session %llu: cannot be watched: %s", (unsigned long long)s->id,
                     uv_strerror(rc));
@@ -231,6 +232,7 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
         return -ENOMEM;
     }
     s->all = all;
+    s->loop = loop;
     s->slot = slot;
     s->id = record->id;
     s->next = ledger_journal_last(&all->store->ledger, slot) + 1;
@@ -243,7 +245,7 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
     };
     all->slots[slot] = s;
     all->count++;
-    return watch(s, loop);
+    return watch(s);
 }
 
 void session_disconnected(struct session *s)
@@ -258,7 +260,7 @@ void sessions_abandon(struct sessions *all, const uv_loop_t *loop)
     pthread_mutex_lock(&all->lock);
     for (unsigned i = 0; i < SESSIONS_MAX; i++) {
         struct session *s = all->slots[i];
-        if (!s || s->death.loop != loop)
+        if (!s || s->loop != loop)
             continue;
         all->slots[i] = NULL;
         all->count--;
@@ -315,7 +317,7 @@ void session_commit(struct session *s, struct pool *pool, const struct pool_oper
     s->operation = *operation;
     s->committed = 0;
     s->work.data = s;
-    uv_queue_work(s->death.loop, &s->work, commit_piece, on_committed);
+    uv_queue_work(s->loop, &s->work, commit_piece, on_committed);
 }
 
 void session_refresh_access(struct session *s)

@@ -32,6 +32,7 @@ struct sessions {
 
 struct session {
     struct sessions *all;
+    uv_loop_t *loop; /* that it belongs to */
     unsigned slot;
     uint64_t id;
     struct peer peer;

@@ -83,12 +83,11 @@ static bool traffic_step(struct shared *s, unsigned number, struct test_random *
     uint64_t sizes[16];
     uint64_t values[16];
     Allot__Error errors[16];
-    unsigned kind = (unsigned)test_random_below(random, 3);
     unsigned at = (unsigned)test_random_below(random, HELD / 16) * 16;
+    unsigned kind = at * 3 / HELD; /* a third of the places for each kind */
     unsigned n = 1 + (unsigned)test_random_below(random, 16);
     Allot__Request r = wire_request(ALLOT__OP__OP_PING, pool);
 
-    kind = at * 3 / HELD; /* a third of the places for each kind */
     if (held[at] == 0) {
         r.op = allocs[kind];
         for (unsigned i = 0; i < n; i++)
@@ -112,6 +111,9 @@ static bool traffic_step(struct shared *s, unsigned number, struct test_random *
         for (n = 0; n < 16 && held[at + n]; n++)
             ;
         r.op = frees[kind];
+        if (number == 0) /* from here on it is uncertain whether they are held */
+            for (unsigned i = 0; i < 16; i++)
+                atomic_store(&s->held[at + i], 0);
         r.positions = held + at;
         r.n_positions = n;
         if (!try_run(&r, n, errors, values))

@@ -183,8 +183,10 @@ static void make_room(struct pool *pool)
             rc = records_grow(&pool->records, committed);
         pool->low = records_low(&pool->records);
         pthread_mutex_unlock(&pool->lock);
-        if (rc)
+        /* Each request tries again; one line in a row is enough. */
+        if (rc && !pool->cramped)
             log_warning("pool %s: no room for more records: %s", pool->info->name, strerror(-rc));
+        pool->cramped = rc != 0;
     }
     pthread_mutex_unlock(&pool->growing);
 }

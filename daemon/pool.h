@@ -29,6 +29,7 @@ struct pool {
     pthread_mutex_t lock;
     pthread_mutex_t growing; /* one thread at a time makes room in the ledger; taken before lock */
     atomic_bool low;         /* the ledger's part wants room */
+    bool cramped;            /* making room failed last time; under `growing` */
     bool retired;            /* not in the configuration any more: kept for what is live in it */
     unsigned index;          /* in the ledger; its number on the wire is one more */
     int fd;                  /* the region */
@@ -42,8 +43,8 @@ struct pool {
     struct records records;
     struct tally tags;
     struct tally users;
-    struct pool_holding *holdings; /* SESSIONS_MAX */
-    uint64_t *committed;           /* a bit a page: backed with memory */
+    struct pool_holding *holdings;   /* SESSIONS_MAX */
+    uint64_t *committed;             /* a bit a page: backed with memory */
     uint64_t used_bytes;             /* asked for by live blocks and page runs */
     uint64_t counts[RECORD_IDS + 1]; /* live allocations of each kind */
 };

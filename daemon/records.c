@@ -198,6 +198,9 @@ int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
         info->records_top > info->references_top ? info->records_top : info->references_top;
     uint32_t committed = (top + GROW_STEP) / GROW_STEP * GROW_STEP;
 
+    if (committed > ALLOCATIONS_MAX)
+        committed = ALLOCATIONS_MAX;
+
     *r = (struct records){
         .ledger = ledger,
         .pool = pool,
@@ -239,6 +242,8 @@ void records_close(struct records *r)
 
 bool records_low(const struct records *r)
 {
+    if (r->committed == ALLOCATIONS_MAX)
+        return false;
     return r->free_records + (r->committed - r->info->records_top) < CODEC_BATCH_MAX ||
            r->free_references + (r->committed - r->info->references_top) < CODEC_BATCH_MAX;
 }

@@ -39,7 +39,7 @@ struct records {
 int records_open(struct records *r, const struct ledger *ledger, unsigned pool);
 void records_close(struct records *r);
 
-/* True where fewer than a batch of slots is left: records_grow() then makes room for more. */
+/* True where fewer than a batch of slots is left and records_grow() can make room for more. */
 bool records_low(const struct records *r);
 
 /* Makes room in two steps, since the first may block: the file's part, outside the pool's lock (one

@@ -412,7 +412,10 @@ static void on_event(uv_poll_t *handle, int status, int events)
     struct connection *c = handle->data;
 
     (void)events;
-    if (c->backlog && status == 0)
+    /* The peer closed without reading its answers; the handle is stopped by now. */
+    if (status < 0)
+        connection_close(c);
+    else if (c->backlog)
         write_backlog(c);
     else
         read_rounds(c);

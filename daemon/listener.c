@@ -120,7 +120,7 @@ static void on_connection(uv_poll_t *handle, int status, int events)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            log_warning("accepting pauses until a connection closes: %s", strerror(errno));
+            log_warning("accepting pauses: %s", strerror(errno));
             l->paused = true;
             uv_poll_stop(&l->poll);
             uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);

@@ -20,6 +20,9 @@
 #define REPLIES_MAX      8u  /* frames taken from the socket at once */
 #define REQUEST_SIZE_MAX 64u /* op, number, pool, one size or position, and their tags */
 
+_Static_assert(CODEC_INFLIGHT_MAX *REQUEST_SIZE_MAX <= CODEC_FRAME_MAX,
+               "a full window of requests fits a frame");
+
 static _Thread_local struct codec_arena arena;
 static _Thread_local unsigned char replies[REPLIES_MAX][CODEC_FRAME_MAX];
 static _Thread_local unsigned char requests[CODEC_INFLIGHT_MAX][REQUEST_SIZE_MAX];
@@ -33,9 +36,9 @@ static int fail(const char *what)
 /* One request and its one reply, before anything is in flight. */
 static int ask(struct wire *w, const Allot__Request *request, Allot__Reply **ret)
 {
-    size_t size;
+    size_t size = 0;
 
-    if (codec_encode_request(request, replies[0], &size) ||
+    if (codec_add_request(request, replies[0], &size) ||
         send(w->fd, replies[0], size, MSG_NOSIGNAL) < 0)
         return fail("send");
     /* No room for control data: the kernel drops the descriptor that an attach brings. */
@@ -56,7 +59,7 @@ int wire_open_fd(struct wire *w, int fd, const char *pool)
     Allot__Request attach = ALLOT__REQUEST__INIT;
     Allot__Reply *reply;
 
-    *w = (struct wire){.fd = fd, .next = 1, .answered = 1};
+    *w = (struct wire){.fd = fd, .packets = true, .next = 1, .answered = 1};
     hello.op = ALLOT__OP__OP_HELLO;
     hello.version_min = hello.version_max = CODEC_VERSION;
     attach.op = ALLOT__OP__OP_ATTACH;
@@ -95,24 +98,30 @@ void wire_close(struct wire *w)
     w->fd = -1;
 }
 
-/* Sends a frame for each of `n` values of the request's one column. */
+/* Sends a request for each of `n` values of its one column. */
 static int send_each(struct wire *w, Allot__Request *request, uint64_t *column,
                      const uint64_t *values, unsigned n)
 {
     struct mmsghdr out[CODEC_INFLIGHT_MAX];
     struct iovec parts[CODEC_INFLIGHT_MAX];
+    unsigned frames = 0;
 
     request->pool = w->pool;
     for (unsigned i = 0; i < n; i++) {
         request->number = w->next + i;
         if (values)
             *column = values[i];
-        codec_encode_request(request, requests[i], &parts[i].iov_len);
-        parts[i].iov_base = requests[i];
-        out[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+        if (w->packets || frames == 0) {
+            parts[frames] = (struct iovec){.iov_base = requests[frames]};
+            out[frames].msg_hdr = (struct msghdr){.msg_iov = &parts[frames], .msg_iovlen = 1};
+            frames++;
+        }
+        struct iovec *frame = &parts[frames - 1];
+        if (codec_add_request(request, frame->iov_base, &frame->iov_len))
+            return fail("a frame");
     }
-    for (unsigned sent = 0; sent < n;) {
-        int rc = sendmmsg(w->fd, out + sent, n - sent, MSG_NOSIGNAL);
+    for (unsigned sent = 0; sent < frames;) {
+        int rc = sendmmsg(w->fd, out + sent, frames - sent, MSG_NOSIGNAL);
         if (rc < 0)
             return fail("sendmmsg");
         sent += (unsigned)rc;

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A client at the level of frames, for what liballot's blocking calls do not do: many requests in
- * flight from one thread, and many sessions in one process. Each request is a frame of its own with
- * one item. Requests that are refused or fail are failures of the benchmark: -1, and a word on
- * stderr.
+ * flight from one thread, and many sessions in one process. Each request has one item; requests
+ * that are sent together share a frame, or have a packet each. Requests that are refused or fail
+ * are failures of the benchmark: -1, and a word on stderr.
  */
 #ifndef ALLOT_BENCH_WIRE_H
 #define ALLOT_BENCH_WIRE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "codec.h"
 
 struct wire {
     int fd;
+    bool packets; /* each request in a packet of its own: so at first */
     uint32_t pool;
     uint64_t next;     /* the next request's number */
     uint64_t answered; /* all below are answered */

@@ -276,7 +276,7 @@ static void hand_over_locked(struct calls *s)
 static int send_locked(struct calls *s, Allot__Request *request, struct call *call,
                        short *ret_events)
 {
-    size_t size;
+    size_t size = 0;
 
     if (s->broken)
         return s->broken;
@@ -284,7 +284,7 @@ static int send_locked(struct calls *s, Allot__Request *request, struct call *ca
     if (s->next - s->oldest + call->count > s->window)
         return CONNECTION_FULL;
     request->number = s->next;
-    int r = codec_encode_request(request, s->out, &size);
+    int r = codec_add_request(request, s->out, &size);
     if (r < 0)
         return r;
     r = connection_send(&s->connection, s->out, size);
@@ -419,12 +419,12 @@ int calls_hello(struct calls *s, uint64_t *ret_session)
     uint64_t deadline = deadline_in(s->timeout_ms);
     Allot__Request request = ALLOT__REQUEST__INIT;
     Allot__Reply *reply;
-    size_t size;
+    size_t size = 0;
     int fd;
 
     request.op = ALLOT__OP__OP_HELLO;
     request.version_min = request.version_max = CODEC_VERSION;
-    int r = codec_encode_request(&request, s->out, &size);
+    int r = codec_add_request(&request, s->out, &size);
     if (r == 0)
         r = connection_send(&s->connection, s->out, size);
     if (r != 0)

@@ -2,10 +2,10 @@
 /*
  * Connections.
  *
- * What it is: for each readable socket one round: peek at all frames that wait, have them served,
- * send all answers with one call, and only then consume the frames. A frame that was not consumed
- * is there again after the daemon's death; the journal knows whether it was carried out. What it is
- * not: it does not know what a frame asks for.
+ * What it is: for each readable socket one round: peek at all frames that wait, have their requests
+ * served, send all answers with one call, and only then consume the frames. A frame that was not
+ * consumed is there again after the daemon's death; the journal knows whether it was carried out.
+ * What it is not: it does not know what a frame asks for.
  *
  * Invariants: frames leave the socket in the order in which they came, each after its answers were
  * handed to the kernel. At most CODEC_INFLIGHT_MAX operations are carried out between two
@@ -46,6 +46,8 @@ struct connection {
     struct backlog *backlog; /* NULL: everything is sent */
     unsigned singles;        /* rounds in a row that found one frame */
     unsigned pause;          /* rounds until it pays to look for another one at once */
+    size_t served;           /* bytes of the first frame whose requests were served already … */
+    unsigned taken;          /* … and how many operations those took */
 };
 
 /*
@@ -254,21 +256,57 @@ static void on_died(void *ctx);
 /* What a round came to. */
 struct round {
     unsigned consume; /* frames served */
+    unsigned room;    /* operations that may still be carried out in it */
     bool wait;
     bool close;
     bool rewind; /* not all that was peeked at was served */
 };
 
+/* Serves the frame's requests from where the last round left it. True where it is done; else the
+ * rest has to come in a later round, or c->session waits. */
+static bool serve_frame(struct connection *c, const void *frame, size_t size, struct round *round)
+{
+    struct service *service = &c->all->service;
+    const void *request;
+    size_t length;
+    size_t at = c->served;
+    int error;
+
+    while (!round->close && codec_next_request(frame, size, &at, &request, &length, &error)) {
+        struct session *before = c->session;
+        unsigned operations = 0;
+        if (replies_full(&service->replies))
+            return false;
+        enum service_step step = service_request(service, &c->session, c->fd, request, length,
+                                                 c->taken, round->room, &operations);
+        if (c->session && c->session != before) {
+            c->session->resume = on_resume;
+            c->session->died = on_died;
+            c->session->ctx = c;
+        }
+        round->wait = step == SERVICE_WAIT;
+        if (operations > round->room || round->wait)
+            return false;
+        round->close = step == SERVICE_CLOSE;
+        round->room -= operations;
+        c->taken += operations;
+        c->served = at;
+    }
+    if (!round->close && error)
+        service_refuse(service, 0, (Allot__Error)-error);
+    c->served = 0;
+    c->taken = 0;
+    return true;
+}
+
 static struct round serve_frames(struct connection *c, unsigned n)
 {
     struct connections *all = c->all;
-    struct round round = {0};
-    unsigned room = CODEC_INFLIGHT_MAX;
+    struct round round = {.room = CODEC_INFLIGHT_MAX - c->taken};
     uint64_t received = 0;
 
     for (; round.consume < n && !round.close; round.consume++) {
         const struct mmsghdr *m = &all->in[round.consume];
-        unsigned operations = 0;
         if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */
             round.close = true;
             break;
@@ -281,24 +319,9 @@ static struct round serve_frames(struct connection *c, unsigned n)
             round.consume++;
             break;
         }
-        struct session *before = c->session;
-        enum service_step step =
-            service_frame(&all->service, &c->session, c->fd, all->frames[round.consume], m->msg_len,
-                          room, &operations);
-        if (c->session && c->session != before) {
-            c->session->resume = on_resume;
-            c->session->died = on_died;
-            c->session->ctx = c;
-        }
-        if (operations > room)
+        if (!serve_frame(c, all->frames[round.consume], m->msg_len, &round))
             break;
-        room -= operations;
-        if (step == SERVICE_WAIT) {
-            round.wait = true;
-            break;
-        }
         received += m->msg_len;
-        round.close = step == SERVICE_CLOSE;
     }
     if (c->session)
         atomic_fetch_add_explicit(&c->session->bytes_received, received, memory_order_relaxed);

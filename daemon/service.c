@@ -336,12 +336,12 @@ static enum service_step serve(struct service *service, struct session *s,
     }
 }
 
-enum service_step service_frame(struct service *service, struct session **session, int socket_fd,
-                                const void *frame, size_t size, unsigned room,
-                                unsigned *ret_operations)
+enum service_step service_request(struct service *service, struct session **session, int socket_fd,
+                                  const void *bytes, size_t size, unsigned taken, unsigned room,
+                                  unsigned *ret_operations)
 {
     Allot__Request *request;
-    int rc = codec_decode_request(&service->arena, frame, size, &request);
+    int rc = codec_decode_request(&service->arena, bytes, size, &request);
 
     *ret_operations = 0;
     if (rc) {
@@ -357,6 +357,8 @@ enum service_step service_frame(struct service *service, struct session **sessio
         service_refuse(service, request->number, ALLOT__ERROR__E_HELLO);
         return SERVICE_DONE;
     }
+    if (count >= 0 && taken + (unsigned)count > CODEC_INFLIGHT_MAX)
+        count = -ALLOT__ERROR__E_BATCH;
     if (count < 0) {
         service_refuse(service, request->number, (Allot__Error)-count);
         return SERVICE_DONE;

@@ -14,11 +14,12 @@
  */
 #include "codec.h"
 
+#include <string.h>
+
 #include "flat.h"
 
-static void *arena_alloc(void *ctx, size_t size)
+void *codec_arena_take(struct codec_arena *arena, size_t size)
 {
-    struct codec_arena *arena = ctx;
     size_t rounded = (size + 15u) & ~(size_t)15u;
 
     if (rounded < size || rounded > CODEC_ARENA_SIZE - arena->used)
@@ -26,6 +27,11 @@ static void *arena_alloc(void *ctx, size_t size)
     void *ptr = arena->bytes + arena->used;
     arena->used += rounded;
     return ptr;
+}
+
+static void *arena_alloc(void *ctx, size_t size)
+{
+    return codec_arena_take(ctx, size);
 }
 
 static void arena_free(void *ctx, void *ptr)
@@ -86,6 +92,58 @@ int codec_encode_reply(const Allot__Reply *reply, void *frame, size_t *ret_size)
     if (flat_encode_reply(reply, frame, ret_size))
         return 0;
     return encode(&reply->base, frame, ret_size);
+}
+
+/* `requests` in allot.proto's Frame: field 1, a message. */
+#define FRAME_REQUEST_TAG 0x0a
+
+int codec_add_request(const Allot__Request *request, void *frame, size_t *size)
+{
+    unsigned char encoded[CODEC_FRAME_MAX];
+    unsigned char *at = (unsigned char *)frame + *size;
+    size_t length;
+    int rc = codec_encode_request(request, encoded, &length);
+
+    if (rc)
+        return rc;
+    /* A length takes one byte, or two below 2^14, which no request in a frame reaches. */
+    size_t head = length < 0x80 ? 2 : 3;
+    if (length + head > CODEC_FRAME_MAX - *size)
+        return -ALLOT__ERROR__E_FRAME_SIZE;
+    *at++ = FRAME_REQUEST_TAG;
+    if (head == 3)
+        *at++ = (unsigned char)(length | 0x80);
+    *at++ = (unsigned char)(head == 3 ? length >> 7 : length);
+    memcpy(at, encoded, length);
+    *size += head + length;
+    return 0;
+}
+
+bool codec_next_request(const void *frame, size_t size, size_t *at, const void **ret_request,
+                        size_t *ret_size, int *ret_error)
+{
+    const unsigned char *bytes = frame;
+    size_t length = 0;
+    size_t i = *at + 1;
+
+    *ret_error = *at < size ? -ALLOT__ERROR__E_MALFORMED : 0;
+    if (*at >= size || bytes[*at] != FRAME_REQUEST_TAG)
+        return false;
+    for (unsigned shift = 0;; shift += 7, i++) {
+        if (i == size || shift > 28)
+            return false;
+        length |= (size_t)(bytes[i] & 0x7f) << shift;
+        if (bytes[i] < 0x80)
+            break;
+    }
+    i++;
+    if (length > size - i)
+        return false;
+    *ret_error = 0;
+    *ret_request = bytes + i;
+    *ret_size = length;
+    *at = i + length;
+    return true;
 }
 
 /* Items told by one column; the other, where the operation reads it, must agree. */

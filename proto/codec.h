@@ -8,6 +8,7 @@
 #ifndef ALLOT_CODEC_H
 #define ALLOT_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,16 @@ int codec_decode_reply(struct codec_arena *arena, const void *frame, size_t size
 /* `frame` has CODEC_FRAME_MAX bytes. -E_FRAME_SIZE where the message does not fit. */
 int codec_encode_request(const Allot__Request *request, void *frame, size_t *ret_size);
 int codec_encode_reply(const Allot__Reply *reply, void *frame, size_t *ret_size);
+
+/* Appends a request to a client's frame of *size bytes so far (0 at first). -E_FRAME_SIZE where it
+ * does not fit any more: the frame stays as it was. */
+int codec_add_request(const Allot__Request *request, void *frame, size_t *size);
+
+/* Finds the request that starts at *at (0 at first) in a client's frame, for
+ * codec_decode_request(), and moves *at behind it. True while there is one; *ret_error tells at the
+ * end whether the frame was sound: 0 or -E_MALFORMED. */
+bool codec_next_request(const void *frame, size_t size, size_t *at, const void **ret_request,
+                        size_t *ret_size, int *ret_error);
 
 /* How many numbers the request takes (its items), or -E_UNKNOWN, -E_BATCH. Hello takes 0. */
 int codec_request_count(const Allot__Request *request);

@@ -164,17 +164,6 @@ static uint64_t take_number(struct reader *r)
     return 0;
 }
 
-static void *arena_take(struct codec_arena *arena, size_t size)
-{
-    size_t rounded = (size + 15u) & ~(size_t)15u;
-
-    if (rounded > CODEC_ARENA_SIZE - arena->used)
-        return NULL;
-    void *ptr = arena->bytes + arena->used;
-    arena->used += rounded;
-    return ptr;
-}
-
 /* The part of the frame that is the column, and how many numbers end in it. */
 static struct reader take_column(struct reader *r, size_t *ret_n)
 {
@@ -197,7 +186,7 @@ static void take_numbers(struct reader *r, struct codec_arena *arena, uint64_t *
 {
     size_t n = 0;
     struct reader column = take_column(r, &n);
-    uint64_t *values = arena_take(arena, n * sizeof(*values));
+    uint64_t *values = codec_arena_take(arena, n * sizeof(*values));
 
     if (*ret_n || !values) {
         r->good = false;
@@ -215,7 +204,7 @@ static void take_errors(struct reader *r, struct codec_arena *arena, Allot__Erro
 {
     size_t n = 0;
     struct reader column = take_column(r, &n);
-    Allot__Error *values = arena_take(arena, n * sizeof(*values));
+    Allot__Error *values = codec_arena_take(arena, n * sizeof(*values));
 
     if (*ret_n || !values) {
         r->good = false;
@@ -234,7 +223,7 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
     struct reader r = {.at = frame, .end = frame + size, .good = true};
 
     arena->used = 0;
-    Allot__Request *m = arena_take(arena, sizeof(*m));
+    Allot__Request *m = codec_arena_take(arena, sizeof(*m));
     if (!m)
         return false;
     allot__request__init(m);
@@ -279,7 +268,7 @@ bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, si
     struct reader r = {.at = frame, .end = frame + size, .good = true};
 
     arena->used = 0;
-    Allot__Reply *m = arena_take(arena, sizeof(*m));
+    Allot__Reply *m = codec_arena_take(arena, sizeof(*m));
     if (!m)
         return false;
     allot__reply__init(m);

@@ -21,4 +21,7 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
 bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, size_t size,
                        Allot__Reply **ret);
 
+/* codec.c's: the next `size` bytes of the arena, aligned to 16; NULL where it has no more. */
+void *codec_arena_take(struct codec_arena *arena, size_t size);
+
 #endif

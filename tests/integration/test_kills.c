@@ -50,11 +50,11 @@ struct worker {
 static bool try_run(Allot__Request *r, unsigned n, Allot__Error *errors, uint64_t *values)
 {
     unsigned char frame[CODEC_FRAME_MAX];
-    size_t size;
+    size_t size = 0;
     unsigned done = 0;
 
     r->number = w.next;
-    check(codec_encode_request(r, frame, &size) == 0);
+    check(codec_add_request(r, frame, &size) == 0);
     if (send(w.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
         return false;
     while (done < n) {

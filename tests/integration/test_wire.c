@@ -113,7 +113,7 @@ static void test_frame__truncated_anywhere(void **state)
     const struct fixture *f = *state;
     unsigned char frame[CODEC_FRAME_MAX];
     uint64_t sizes[] = {100, 200000, 1ull << 40, 7};
-    size_t size;
+    size_t size = 0;
 
     wire_open(&w, f->socket);
     uint32_t pool = wire_pool(&w, "default");
@@ -123,10 +123,15 @@ static void test_frame__truncated_anywhere(void **state)
     r.align = 1 << 20;
     r.tag = 70000;
     r.number = w.next;
-    check(codec_encode_request(&r, frame, &size) == 0);
-    unsigned malformed = 0;
+    check(codec_add_request(&r, frame, &size) == 0);
     for (size_t cut = 1; cut < size; cut++) {
         wire_send_bytes(&w, frame, cut);
+        wire_expect_refusal(&w, ALLOT__ERROR__E_MALFORMED, 0);
+    }
+    /* The same request in a sound frame. */
+    unsigned malformed = 0;
+    for (size_t cut = 1; cut < size - 2; cut++) {
+        wire_send_encoded(&w, frame + 2, cut);
         check(wire_receive(&w) != NULL);
         if (w.reply->refused) {
             malformed += w.reply->refused == ALLOT__ERROR__E_MALFORMED;
@@ -173,12 +178,18 @@ static void send_garbage(void *ctx)
             r.number = w.next;
             r.n_sizes = (size_t)test_random_below(&random, 4);
             r.n_positions = (size_t)test_random_below(&random, 4);
-            check(codec_encode_request(&r, frame, &size) == 0);
+            size = 0;
+            check(codec_add_request(&r, frame, &size) == 0);
             for (uint64_t i = test_random_below(&random, 4); i > 0; i--)
                 frame[test_random_below(&random, size)] ^=
                     (unsigned char)(1u << test_random_below(&random, 8));
         }
-        if (codec_decode_request(&arena, frame, size, &decoded) == 0 &&
+        const void *part;
+        size_t part_size;
+        size_t at = 0;
+        int error;
+        if (codec_next_request(frame, size, &at, &part, &part_size, &error) &&
+            codec_decode_request(&arena, part, part_size, &decoded) == 0 &&
             decoded->op == ALLOT__OP__OP_GOODBYE)
             continue;
         wire_send_bytes(&w, frame, size);
@@ -224,14 +235,14 @@ static void test_frame__repeated_fields_are_bounded(void **state)
     memset(frame, 1, sizeof(frame));
     const unsigned char head[] = {0x08, ALLOT__OP__OP_ALLOC, 0x10, 1, 0x22, 0xf0, 0x7f};
     memcpy(frame, head, sizeof(head));
-    wire_send_bytes(&w, frame, sizeof(head) + 0x3ff0);
+    wire_send_encoded(&w, frame, sizeof(head) + 0x3ff0);
     wire_expect_refusal(&w, ALLOT__ERROR__E_BATCH, 1);
     /* Strings that replace each other: each takes memory again until there is none. */
     for (size_t i = 0; i + 2 <= sizeof(frame); i += 2) {
         frame[i] = 0x42;
         frame[i + 1] = 0;
     }
-    wire_send_bytes(&w, frame, sizeof(frame));
+    wire_send_encoded(&w, frame, sizeof(frame) - 3);
     check(wire_receive(&w) != NULL);
     check(w.reply->refused == ALLOT__ERROR__E_MALFORMED ||
           w.reply->refused == ALLOT__ERROR__E_UNKNOWN);
@@ -262,7 +273,7 @@ static void test_frame__unknown_fields_are_ignored(void **state)
                                   9};
 
     wire_open(&w, f->socket);
-    wire_send_bytes(&w, ping, sizeof(ping));
+    wire_send_encoded(&w, ping, sizeof(ping));
     wire_collect(&w, 1, 1, NULL, NULL);
     w.next = 2;
     wire_expect_good(&w, wire_pool(&w, "default"));
@@ -567,13 +578,165 @@ static void test_pipeline__order_holds_across_kinds(void **state)
     wire_close(&w);
 }
 
+/* One frame's bytes, as requests are added. */
+struct shared {
+    unsigned char bytes[CODEC_FRAME_MAX];
+    size_t size;
+};
+
+static void shared_add(struct shared *s, Allot__Request *r, uint64_t number)
+{
+    r->number = number;
+    check(codec_add_request(r, s->bytes, &s->size) == 0);
+}
+
+static void test_shared__from_hello_to_free_in_one_frame(void **state)
+{
+    const struct fixture *f = *state;
+    struct shared s = {.size = 0};
+    uint64_t size = 100;
+    Allot__Request hello = wire_request(ALLOT__OP__OP_HELLO, 0);
+    Allot__Request attach = wire_request(ALLOT__OP__OP_ATTACH, 0);
+    Allot__Request alloc = wire_request(ALLOT__OP__OP_ALLOC, 1);
+    Allot__Error error;
+    uint64_t value;
+
+    hello.version_min = hello.version_max = CODEC_VERSION;
+    attach.name = (char *)(uintptr_t) "default";
+    attach.access = ALLOT__ACCESS__ACCESS_WRITE;
+    alloc.sizes = &size;
+    alloc.n_sizes = 1;
+    shared_add(&s, &hello, 0);
+    shared_add(&s, &attach, 1);
+    shared_add(&s, &alloc, 2);
+    wire_connect(&w, f->socket);
+    wire_send_bytes(&w, s.bytes, s.size);
+    check(wire_receive(&w) != NULL);
+    check_equal(w.reply->version, CODEC_VERSION);
+    check(wire_receive(&w) != NULL);
+    check_equal(w.reply->n_pools, 1);
+    check(w.reply_fd >= 0);
+    wire_collect(&w, 2, 1, &error, &value);
+    check_equal(error, ALLOT__ERROR__E_OK);
+    check(value != 0);
+    w.next = 3;
+    wire_free(&w, 1, value);
+    wire_expect_good(&w, 1);
+    wire_close(&w);
+}
+
+/* What is wrong with one request is not its neighbours' trouble. */
+static void test_shared__a_bad_request_among_good_ones(void **state)
+{
+    const struct fixture *f = *state;
+    struct shared s = {.size = 0};
+    Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+    Allot__Request unknown = wire_request((Allot__Op)99, 0);
+
+    wire_open(&w, f->socket);
+    shared_add(&s, &ping, w.next);
+    shared_add(&s, &unknown, w.next + 1);
+    shared_add(&s, &ping, w.next + 1);
+    memcpy(s.bytes + s.size, "\x0a\x02\x08", 3); /* the next one is cut */
+    wire_send_bytes(&w, s.bytes, s.size + 3);
+    wire_collect(&w, w.next, 1, NULL, NULL);
+    wire_expect_refusal(&w, ALLOT__ERROR__E_UNKNOWN, w.next + 1);
+    wire_collect(&w, w.next + 1, 1, NULL, NULL);
+    wire_expect_refusal(&w, ALLOT__ERROR__E_MALFORMED, 0);
+    w.next += 2;
+    wire_expect_good(&w, wire_pool(&w, "default"));
+    wire_close(&w);
+}
+
+static void test_shared__no_more_operations_than_a_journal_holds(void **state)
+{
+    const struct fixture *f = *state;
+    struct shared s = {.size = 0};
+    uint64_t sizes[100];
+    uint64_t values[CODEC_INFLIGHT_MAX];
+
+    for (size_t i = 0; i < 100; i++)
+        sizes[i] = 16 + i;
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, pool);
+    r.sizes = sizes;
+    r.n_sizes = 100;
+    shared_add(&s, &r, w.next);
+    shared_add(&s, &r, w.next + 100);
+    shared_add(&s, &r, w.next + 200); /* one too many of a hundred */
+    r.n_sizes = 56;
+    shared_add(&s, &r, w.next + 200);
+    wire_send_bytes(&w, s.bytes, s.size);
+    wire_collect(&w, w.next, 200, NULL, values);
+    wire_expect_refusal(&w, ALLOT__ERROR__E_BATCH, w.next + 200);
+    wire_collect(&w, w.next + 200, 56, NULL, values + 200);
+    w.next += 256;
+    check_equal(wire_pool_info(&w, "default")->blocks, 256);
+    r = wire_request(ALLOT__OP__OP_FREE, pool);
+    r.positions = values;
+    r.n_positions = CODEC_INFLIGHT_MAX;
+    wire_run(&w, &r, CODEC_INFLIGHT_MAX, NULL, NULL);
+    wire_expect_good(&w, pool);
+    wire_close(&w);
+}
+
+/* A frame that waits in its middle goes on there: nothing is answered twice. */
+static void test_shared__goes_on_where_it_waited(void **state)
+{
+    const struct fixture *f = *state;
+    struct shared s = {.size = 0};
+    uint64_t small = 100;
+    uint64_t large = 40 << 20;
+    uint64_t values[4];
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, pool);
+    r.n_sizes = 1;
+    for (unsigned i = 0; i < 4; i++) {
+        r.sizes = i % 2 ? &large : &small;
+        shared_add(&s, &r, w.next + i);
+    }
+    wire_send_bytes(&w, s.bytes, s.size);
+    for (unsigned answered = 0; answered < 4; answered += w.reply->count) {
+        check(wire_receive(&w) != NULL);
+        check_equal(w.reply->number, w.next + answered);
+        check_equal(w.reply->n_errors, 0);
+        for (unsigned i = 0; i < w.reply->count; i++)
+            values[answered + i] = w.reply->values[i];
+    }
+    w.next += 4;
+    for (unsigned i = 0; i < 4; i++)
+        wire_free(&w, pool, values[i]);
+    check_equal(wire_pool_info(&w, "default")->used_bytes, 0);
+    wire_expect_good(&w, pool);
+    wire_close(&w);
+}
+
+static void test_shared__goodbye_ends_it(void **state)
+{
+    const struct fixture *f = *state;
+    struct shared s = {.size = 0};
+    Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+    Allot__Request goodbye = wire_request(ALLOT__OP__OP_GOODBYE, 0);
+
+    wire_open(&w, f->socket);
+    shared_add(&s, &ping, w.next);
+    shared_add(&s, &goodbye, w.next + 1);
+    shared_add(&s, &ping, w.next + 2);
+    wire_send_bytes(&w, s.bytes, s.size);
+    wire_collect(&w, w.next, 2, NULL, NULL);
+    wire_expect_end(&w);
+    wire_close(&w);
+}
+
 static void test_descriptors__of_clients_do_not_stay(void **state)
 {
     struct fixture *f = *state;
     unsigned char frame[CODEC_FRAME_MAX];
     static unsigned char long_frame[CODEC_FRAME_MAX + 1];
     int fds[16];
-    size_t size;
 
     wire_open(&w, f->socket);
     check_equal(wire_ping(&w), ALLOT__ERROR__E_OK);
@@ -582,8 +745,9 @@ static void test_descriptors__of_clients_do_not_stay(void **state)
         fds[i] = STDERR_FILENO;
     for (unsigned i = 0; i < 50; i++) {
         Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+        size_t size = 0;
         ping.number = w.next;
-        check(codec_encode_request(&ping, frame, &size) == 0);
+        check(codec_add_request(&ping, frame, &size) == 0);
         wire_send_with_fds(&w, frame, size, fds, 16);
         wire_collect(&w, w.next++, 1, NULL, NULL);
         wire_send_with_fds(&w, "garbage", 7, fds, 16);
@@ -620,6 +784,11 @@ int main(int argc, char **argv)
         fixture_test(test_pipeline__one_reply_answers_many_requests),
         fixture_test(test_pipeline__full_window_in_order),
         fixture_test(test_pipeline__order_holds_across_kinds),
+        fixture_test(test_shared__from_hello_to_free_in_one_frame),
+        fixture_test(test_shared__a_bad_request_among_good_ones),
+        fixture_test(test_shared__no_more_operations_than_a_journal_holds),
+        fixture_test(test_shared__goes_on_where_it_waited),
+        fixture_test(test_shared__goodbye_ends_it),
         fixture_test(test_descriptors__of_clients_do_not_stay),
     };
 

@@ -96,12 +96,22 @@ void wire_send_bytes(struct wire *w, const void *bytes, size_t size)
     wire_send_with_fds(w, bytes, size, NULL, 0);
 }
 
+void wire_send_encoded(struct wire *w, const void *request, size_t size)
+{
+    unsigned char frame[4 + CODEC_FRAME_MAX] = {0x0a, (unsigned char)(size | 0x80),
+                                                (unsigned char)((size >> 7) & 0x7f)};
+
+    check(size < 1u << 14);
+    memcpy(frame + 3, request, size);
+    wire_send_bytes(w, frame, size + 3);
+}
+
 bool wire_try_send(struct wire *w, const Allot__Request *request)
 {
     unsigned char frame[CODEC_FRAME_MAX];
-    size_t size;
+    size_t size = 0;
 
-    check(codec_encode_request(request, frame, &size) == 0);
+    check(codec_add_request(request, frame, &size) == 0);
     if (send(w->fd, frame, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size)
         return true;
     check(errno == EAGAIN);
@@ -111,9 +121,9 @@ bool wire_try_send(struct wire *w, const Allot__Request *request)
 void wire_send(struct wire *w, const Allot__Request *request)
 {
     unsigned char frame[CODEC_FRAME_MAX];
-    size_t size;
+    size_t size = 0;
 
-    check(codec_encode_request(request, frame, &size) == 0);
+    check(codec_add_request(request, frame, &size) == 0);
     wire_send_bytes(w, frame, size);
 }
 

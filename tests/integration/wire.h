@@ -36,6 +36,8 @@ void wire_close(struct wire *w);
 /* One frame as it is; `fds` go with it. */
 void wire_send_bytes(struct wire *w, const void *bytes, size_t size);
 void wire_send_with_fds(struct wire *w, const void *bytes, size_t size, const int *fds, size_t n);
+/* A frame with one request, of these very bytes. */
+void wire_send_encoded(struct wire *w, const void *request, size_t size);
 /* False where the socket has no room. */
 bool wire_try_send(struct wire *w, const Allot__Request *request);
 void wire_send(struct wire *w, const Allot__Request *request);

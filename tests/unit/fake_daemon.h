@@ -79,9 +79,17 @@ static inline Allot__Request *fake_receive(struct fake *f)
     unsigned char frame[CODEC_FRAME_MAX];
     ssize_t size = recv(f->fd, frame, sizeof(frame), 0);
 
+    const void *request;
+    size_t length;
+    size_t at = 0;
+    int error;
+
     f->request = NULL;
-    if (size > 0)
-        fake_check(f, codec_decode_request(&f->arena, frame, (size_t)size, &f->request) == 0);
+    if (size > 0) {
+        fake_check(f, codec_next_request(frame, (size_t)size, &at, &request, &length, &error));
+        fake_check(f, codec_decode_request(&f->arena, request, length, &f->request) == 0);
+        fake_check(f, at == (size_t)size);
+    }
     return f->request;
 }
 

@@ -376,6 +376,83 @@ static void test_codec__malformed_frames_are_named(void **state)
 }
 
 /* Columns that an operation reads: lengths of sizes and positions, and what is to be said. */
+/* Requests are taken out of a frame as they were put in, until it is full. */
+static void test_codec__frames_hold_requests_in_order(void **state)
+{
+    (void)state;
+    uint64_t sizes[CODEC_BATCH_MAX];
+    size_t size = 0;
+    uint64_t added = 0;
+
+    for (size_t i = 0; i < CODEC_BATCH_MAX; i++)
+        sizes[i] = UINT64_MAX - i;
+    for (;; added++) {
+        Allot__Request r = ALLOT__REQUEST__INIT;
+        size_t before = size;
+        r.op = ALLOT__OP__OP_ALLOC;
+        r.number = added;
+        r.sizes = sizes;
+        r.n_sizes = (size_t)(added * 7 % 200); /* lengths of one byte and of two */
+        int rc = codec_add_request(&r, frame, &size);
+        if (rc) {
+            assert_int_equal(rc, -ALLOT__ERROR__E_FRAME_SIZE);
+            assert_int_equal(size, before);
+            break;
+        }
+        assert_true(size <= CODEC_FRAME_MAX);
+    }
+    assert_true(added > 10);
+    size_t at = 0;
+    uint64_t found = 0;
+    const void *part;
+    size_t length;
+    int error;
+    for (; codec_next_request(frame, size, &at, &part, &length, &error); found++) {
+        Allot__Request *r;
+        assert_int_equal(codec_decode_request(&arena, part, length, &r), 0);
+        assert_int_equal(r->number, found);
+        assert_int_equal(r->n_sizes, found * 7 % 200);
+    }
+    assert_int_equal(error, 0);
+    assert_int_equal(found, added);
+    /* Cut anywhere, it is not sound, or ends between two of them. */
+    for (size_t cut = 0; cut < size; cut++) {
+        unsigned char *exact = malloc(cut ? cut : 1); /* so that a read past the end is seen */
+        memcpy(exact, frame, cut);
+        at = 0;
+        while (codec_next_request(exact, cut, &at, &part, &length, &error))
+            assert_true((const unsigned char *)part + length <= exact + cut);
+        assert_int_equal(error, at == cut ? 0 : -ALLOT__ERROR__E_MALFORMED);
+        free(exact);
+    }
+}
+
+static void test_codec__frames_of_anything_else_are_malformed(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t size;
+        unsigned char bytes[8];
+    } bad[] = {
+        {1, {0x0a}},                               /* no length */
+        {2, {0x0a, 1}},                            /* nothing behind it */
+        {2, {0x0a, 0x80}},                         /* a length without end */
+        {7, {0x0a, 255, 255, 255, 255, 255, 127}}, /* longer than any number of bytes here */
+        {6, {0x0a, 255, 255, 255, 255, 15}},       /* 2^32 - 1 */
+        {2, {0x08, 1}},                            /* a bare request */
+        {3, {0x12, 1, 0}},                         /* another field */
+    };
+    size_t length;
+    const void *part;
+    int error;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        size_t at = 0;
+        assert_false(codec_next_request(bad[i].bytes, bad[i].size, &at, &part, &length, &error));
+        assert_int_equal(error, -ALLOT__ERROR__E_MALFORMED);
+    }
+}
+
 static void test_codec__counts_of_each_operation(void **state)
 {
     (void)state;
@@ -540,6 +617,8 @@ int main(void)
         cmocka_unit_test(test_codec__the_last_of_a_field_counts_and_parts_of_a_column_add_up),
         cmocka_unit_test(test_codec__a_few_unknown_fields_are_ignored),
         cmocka_unit_test(test_codec__malformed_frames_are_named),
+        cmocka_unit_test(test_codec__frames_hold_requests_in_order),
+        cmocka_unit_test(test_codec__frames_of_anything_else_are_malformed),
         cmocka_unit_test(test_codec__counts_of_each_operation),
         cmocka_unit_test(test_codec__random_mutations_are_harmless),
     };

@@ -40,8 +40,10 @@ struct calls {
     int timeout_ms;
     int broken; /* why nothing works any more, or 0 */
     int broken_errno;
-    bool led;      /* some thread receives */
-    uint64_t next; /* the next operation's number */
+    bool led;            /* some thread receives, */
+    bool takes_fd;       /* and has room for a descriptor */
+    unsigned fds_wanted; /* calls in progress that want a descriptor */
+    uint64_t next;       /* the next operation's number */
     /* The lowest number unanswered; `next` when there is none. */
     uint64_t oldest;
     unsigned window; /* operations that may be unanswered, CODEC_INFLIGHT_MAX at most */

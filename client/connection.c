@@ -184,15 +184,29 @@ static int take_fd(struct msghdr *message)
     return taken;
 }
 
-int connection_receive(const struct connection *c, uint64_t slice_ns, uint64_t deadline,
-                       void *frame, size_t *ret_size, int *ret_fd)
+/* As recv(2); the packet's own length also where it was cut. */
+static ssize_t receive_packet(int fd, void *frame, int *ret_fd)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
     struct iovec iov = {.iov_base = frame, .iov_len = CODEC_FRAME_MAX};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
 
+    if (!ret_fd)
+        return recv(fd, frame, CODEC_FRAME_MAX, MSG_TRUNC);
+    ssize_t size = recvmsg(fd, &message, MSG_TRUNC | MSG_CMSG_CLOEXEC);
+    *ret_fd = size < 0 ? -1 : take_fd(&message);
+    return size;
+}
+
+int connection_receive(const struct connection *c, uint64_t slice_ns, uint64_t deadline,
+                       void *frame, size_t *ret_size, int *ret_fd)
+{
     for (;;) {
         uint64_t left = deadline_left(deadline);
         if (left != UINT64_MAX && (slice_ns == 0 || left < slice_ns)) {
@@ -202,24 +216,20 @@ int connection_receive(const struct connection *c, uint64_t slice_ns, uint64_t d
             if (events == 0)
                 continue;
         }
-        struct msghdr message = {.msg_iov = &iov,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control.bytes,
-                                 .msg_controllen = sizeof(control.bytes)};
-        ssize_t size = recvmsg(c->fd, &message, MSG_CMSG_CLOEXEC);
+        ssize_t size = receive_packet(c->fd, frame, ret_fd);
         if (size < 0) {
             if (errno == EINTR || errno == EAGAIN)
                 continue;
             return errno == ECONNRESET ? ALLOT_E_DISCONNECTED : ALLOT_E_SYSTEM;
         }
-        int fd = take_fd(&message);
-        if (size == 0 || (message.msg_flags & MSG_TRUNC)) {
-            if (fd >= 0)
-                close(fd);
+        if (size == 0 || size > CODEC_FRAME_MAX) {
+            if (ret_fd && *ret_fd >= 0) {
+                close(*ret_fd);
+                *ret_fd = -1;
+            }
             return size == 0 ? ALLOT_E_DISCONNECTED : ALLOT_E_FRAME_SIZE;
         }
         *ret_size = (size_t)size;
-        *ret_fd = fd;
         return 0;
     }
 }

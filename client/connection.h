@@ -34,6 +34,7 @@ int connection_send(const struct connection *c, const void *frame, size_t size);
 
 /*
  * One frame of at most CODEC_FRAME_MAX bytes; *ret_fd is the descriptor that came with it, or -1.
+ * Without ret_fd, which is cheaper, a descriptor is dropped.
  * `slice_ns` is the connection's, as read when nobody was changing it. TIMEOUT, DISCONNECTED,
  * FRAME_SIZE (the frame was cut), SYSTEM.
  */

@@ -14,20 +14,26 @@
  * whole pages. When a free leaves it twice that, whole free pages go back until that is left, the
  * freed block's run first, then the largest. So between giving back and growing again, and between
  * growing by need and giving back, lies at least that quarter: a loop of allocating and freeing at
- * the edge does neither. An empty heap gives back all but the 32 KiB. Free pages that lie between
- * blocks in runs of less than two pages may stay.
+ * the edge does neither. Free pages that lie between blocks in runs of less than two pages may
+ * stay.
+ *
+ * An empty heap keeps one run of 32 KiB: what is scattered goes back and the lowest free run is
+ * taken instead, so that the pages are no more broken up than before there was a heap. Where it
+ * then lies in somebody's way, and whatever else the heap keeps, trimming gives it up: before any
+ * request is refused, for bytes here, for pages by the owner of both.
  *
  * Invariant: a page is the heap's, or free, or somebody else's; on every failure it is again what
- * it was, but that whole free pages of the heap may have gone back as after a free.
+ * it was, but that whole free pages of the heap may have gone back.
  *
  * Locks: none. Limits: those of the two allocators.
  */
 #include <allot/align.h>
 #include <allot/heap.h>
 
-#include <stdbool.h>
-
 #define HEAP_FIRST UINT64_C(32768)
+
+/* One trimming moves so many runs at most: a refusal must come at once. */
+#define TRIM_RUNS_MAX 64
 
 static uint64_t page_of(const struct allot_heap *h)
 {
@@ -84,36 +90,34 @@ static bool give_back(struct allot_heap *h, uint64_t near, uint64_t keep)
     if (available < keep) {
         stay = ALLOT_ALIGN_UP(keep - available, page);
         stay = stay < size ? stay : size;
-        if (ops->add_memory(h->bytes, start, stay))
-            stay = 0;
     }
-    if (stay == size)
-        return false;
-    return h->pages->ops->dealloc_pages(h->pages, start + stay, (size - stay) / page) == 0;
+    /* Pages that were taken in one run with others may want metadata to go back alone. */
+    if (stay < size && h->pages->ops->dealloc_pages(h->pages, start + stay, (size - stay) / page))
+        stay = size;
+    if (stay)
+        ops->add_memory(h->bytes, start, stay); /* cannot fail after take_back() */
+    return stay < size;
 }
 
-/* After a free at `near`. */
-static void settle(struct allot_heap *h, uint64_t near)
+/* The same around the largest free run. The table tells where that is by handing it out. */
+static bool give_back_largest(struct allot_heap *h, uint64_t keep)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
-    uint64_t page = page_of(h), used = ops->used_bytes(h->bytes), size, pos;
-    uint64_t keep = ALLOT_ALIGN_UP(max64(HEAP_FIRST, used / 4), page);
+    uint64_t size = ops->largest_free(h->bytes), pos;
 
-    if (ops->available_bytes(h->bytes) <= (used ? 2 * keep : keep))
-        return;
-    give_back(h, near, keep);
-    while (ops->available_bytes(h->bytes) > (used ? 2 * keep : keep)) {
-        size = ops->largest_free(h->bytes);
-        /* A run of two pages has a whole one in it; in an empty heap every run is of pages. */
-        if (size < (used ? 2 * page : page))
-            return;
-        /* The table tells where the largest run is by handing it out. */
-        if (ops->alloc(h->bytes, size, 1, &pos))
-            return;
-        ops->dealloc(h->bytes, pos, size, 1);
-        if (!give_back(h, pos, keep))
-            return;
-    }
+    if (size < page_of(h) || ops->alloc(h->bytes, size, 1, &pos))
+        return false;
+    ops->dealloc(h->bytes, pos, size, 1);
+    return give_back(h, pos, keep);
+}
+
+bool allot_heap_trim(struct allot_heap *h)
+{
+    unsigned runs = 0;
+
+    while (runs < TRIM_RUNS_MAX && give_back_largest(h, 0))
+        runs++;
+    return runs;
 }
 
 static int grow(struct allot_heap *h, uint64_t size, uint64_t align, uint64_t *ret_start)
@@ -145,6 +149,41 @@ static int grow(struct allot_heap *h, uint64_t size, uint64_t align, uint64_t *r
     return 0;
 }
 
+/* The heap's and the pages'. */
+static uint64_t free_bytes(const struct allot_heap *h)
+{
+    return h->bytes->ops->available_bytes(h->bytes) +
+           h->pages->ops->available_pages(h->pages) * page_of(h);
+}
+
+/* After a free at `near`. */
+static void settle(struct allot_heap *h, uint64_t near)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t page = page_of(h), used = ops->used_bytes(h->bytes);
+    uint64_t keep = ALLOT_ALIGN_UP(max64(HEAP_FIRST, used / 4), page), start;
+
+    if (!used) {
+        uint64_t total = ops->total_bytes(h->bytes);
+
+        if (total <= keep && ops->largest_free(h->bytes) == total)
+            return;
+        while (give_back_largest(h, 0))
+            ;
+        if (!ops->total_bytes(h->bytes))
+            (void)grow(h, 1, 1, &start); /* where that is refused, nothing is kept */
+        return;
+    }
+    if (ops->available_bytes(h->bytes) <= 2 * keep)
+        return;
+    give_back(h, near, keep);
+    /* A run of two pages has a whole one in it. */
+    while (ops->available_bytes(h->bytes) > 2 * keep && ops->largest_free(h->bytes) >= 2 * page) {
+        if (!give_back_largest(h, keep))
+            return;
+    }
+}
+
 int allot_heap_alloc(struct allot_heap *h, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
@@ -154,6 +193,8 @@ int allot_heap_alloc(struct allot_heap *h, uint64_t size, uint64_t align, uint64
     if (err != ALLOT_E_NO_MEMORY)
         return err;
     err = grow(h, size, align, &start);
+    if (err && size <= free_bytes(h) && allot_heap_trim(h))
+        err = grow(h, size, align, &start);
     if (err)
         return err;
     err = ops->alloc(h->bytes, size, align, ret_pos);
@@ -235,8 +276,8 @@ static int extend(struct allot_heap *h, uint64_t end, uint64_t want)
             return 0;
         pages->dealloc_pages(h->pages, edge, (stop - edge) / page);
     }
-    if (tail && ops->add_memory(h->bytes, from, tail))
-        pages->dealloc_pages(h->pages, from, tail / page);
+    if (tail)
+        ops->add_memory(h->bytes, from, tail); /* cannot fail after take_back() */
     return ALLOT_E_NO_MEMORY;
 }
 

@@ -97,9 +97,9 @@ void nodes_reset(struct nodes *n)
     forget(n);
 }
 
-bool nodes_grow(struct nodes *n)
+bool nodes_grow(struct nodes *n, uint32_t count)
 {
-    while (n->capacity - n->taken < 2) {
+    while (n->capacity - n->taken < count) {
         if (n->capacity == UINT32_MAX || !resize_nodes(n, larger(n->capacity)))
             return false;
     }

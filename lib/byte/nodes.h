@@ -56,14 +56,14 @@ bool nodes_init(struct nodes *n, const struct allot_meta *meta);
 void nodes_deinit(struct nodes *n);
 /* Forgets all nodes and gives back memory down to what nodes_init() took. */
 void nodes_reset(struct nodes *n);
-bool nodes_grow(struct nodes *n);
+bool nodes_grow(struct nodes *n, uint32_t count);
 
-/* Room for two more nodes, one of them a block. */
-static inline bool nodes_reserve(struct nodes *n)
+/* Room for `count` more nodes, one of them a block. */
+static inline bool nodes_reserve(struct nodes *n, uint32_t count)
 {
-    if (__builtin_expect(n->capacity - n->taken >= 2 && n->used < n->bucket_capacity / 2, 1))
+    if (__builtin_expect(n->capacity - n->taken >= count && n->used < n->bucket_capacity / 2, 1))
         return true;
-    return nodes_grow(n);
+    return nodes_grow(n, count);
 }
 
 static inline uint64_t nodes_metadata_bytes(const struct nodes *n)

@@ -274,7 +274,7 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
     if ((before && node_end(&t->nodes.at[before]) > start) ||
         (after && t->nodes.at[after].pos < end))
         return ALLOT_E_OVERLAP;
-    if (!nodes_reserve(&t->nodes))
+    if (!nodes_reserve(&t->nodes, 2))
         return ALLOT_E_NO_MEMORY;
 
     at = t->nodes.at;
@@ -393,7 +393,8 @@ static int tlsf_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
     end = ALLOT_ALIGN_DOWN(node_end(&t->nodes.at[run]), granule);
     if (start >= end)
         return ALLOT_E_NOT_ALLOCATED;
-    if (!nodes_reserve(&t->nodes))
+    /* Two for the cut, two more for an add_memory() that undoes it. */
+    if (!nodes_reserve(&t->nodes, 4))
         return ALLOT_E_NO_MEMORY;
     range_cut(t, run, start, end);
     t->total -= end - start;
@@ -452,7 +453,7 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
 
     if (err)
         return err;
-    if (size > available(t) || !nodes_reserve(&t->nodes))
+    if (size > available(t) || !nodes_reserve(&t->nodes, 2))
         return ALLOT_E_NO_MEMORY;
     want_bins(t);
     if (align <= NODE_GRANULE)
@@ -495,7 +496,7 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     run = run_at(t, pos);
     if (!run || node_end(&t->nodes.at[run]) < pos + size)
         return ALLOT_E_OVERLAP;
-    if (!nodes_reserve(&t->nodes))
+    if (!nodes_reserve(&t->nodes, 2))
         return ALLOT_E_NO_MEMORY;
     run_carve(t, run, pos, size);
     return 0;
@@ -553,7 +554,7 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     if (new_size > size && new_size - size > spare)
         return ALLOT_E_NO_MEMORY;
     if (new_size < size && !spare) {
-        if (!nodes_reserve(&t->nodes))
+        if (!nodes_reserve(&t->nodes, 2))
             return ALLOT_E_NO_MEMORY;
         at = t->nodes.at;
         next = nodes_take(&t->nodes);

@@ -475,6 +475,28 @@ static bool do_take_back(struct model *m)
     return true;
 }
 
+/* Takes back and, without metadata memory, adds all or the first part again: that cannot fail. */
+static bool do_take_back_undone(struct model *m)
+{
+    const struct allot_byte_ops *ops = m->ops;
+    uint64_t near = m->plan->base + below(m, m->plan->space), start, size, part;
+    uint64_t total = ops->total_bytes(m->b);
+
+    if (ops->take_back(m->b, near, m->plan->granule, &start, &size))
+        return true;
+    part = 1 + below(m, size);
+    part = ALLOT_ALIGN_UP(part, m->plan->granule);
+    m->meta.fail_always = 1;
+    EXPECT(ops->add_memory(m->b, start, part) == 0);
+    m->meta.fail_always = 0;
+    EXPECT(ops->total_bytes(m->b) == total - size + part);
+    if (part < size)
+        EXPECT(ops->add_memory(m->b, start + part, size - part) == 0 || metadata_refused(m));
+    if (ops->total_bytes(m->b) < total)
+        EXPECT(ops->add_memory(m->b, start + part, size - part) == 0);
+    return true;
+}
+
 /* A second allocator is made from the ranges and the live blocks, in random order, and takes the
  * place of the first. */
 static bool rebuild(struct model *m)
@@ -530,7 +552,7 @@ static bool step(struct model *m)
         return do_claim(m);
     if (way < 990)
         return do_add_memory(m);
-    return do_take_back(m);
+    return below(m, 2) ? do_take_back(m) : do_take_back_undone(m);
 }
 
 static bool run(struct model *m)

@@ -197,6 +197,9 @@ static void test_heap__an_empty_heap_keeps_the_first_run_only(void **state)
         check(f, 0);
         assert_true(total(f) <= 32768);
         assert_true(available_pages(f) >= PAGES - FIRST);
+        /* In one piece, at the edge. */
+        assert_int_equal(f->bytes->ops->largest_free(f->bytes), total(f));
+        assert_int_equal(f->pages->ops->largest_free(f->pages), available_pages(f));
     }
 }
 
@@ -215,6 +218,27 @@ static void test_heap__shrinks_while_blocks_remain(void **state)
     assert_true(total(f) <= 3 * 32768);
     assert_int_equal(allot_heap_dealloc(&f->heap, pin, 16, 8), 0);
     assert_true(total(f) <= 32768);
+}
+
+/* Giving back from the middle of a long run needs metadata; without, the pages stay the heap's. */
+static void test_heap__loses_no_page_without_metadata(void **state)
+{
+    const uint64_t first = UINT64_C(1) << 32, pages = 1 << 20, large = UINT64_C(300) << 20;
+    struct fixture *f = *state;
+    uint64_t pos, other;
+
+    assert_int_equal(f->pages->ops->init(f->pages, first, pages * PAGE), 0);
+    assert_int_equal(allot_heap_alloc(&f->heap, large, PAGE, &pos), 0);
+    assert_int_equal(allot_heap_alloc(&f->heap, UINT64_C(100) << 20, PAGE, &other), 0);
+    assert_int_equal(total(f), UINT64_C(512) << 20);
+    f->meta.fail_always = 1;
+    assert_int_equal(allot_heap_realloc(&f->heap, pos, large, PAGE, 5 * PAGE + 1), 0);
+    assert_true(f->meta.failed > 0);
+    check(f, 0);
+    f->meta.fail_always = 0;
+    assert_true(allot_heap_trim(&f->heap));
+    check(f, 0);
+    assert_true(total(f) <= UINT64_C(101) << 20);
 }
 
 /* A loop of freeing and allocating anywhere on the way up moves pages at most once. */
@@ -239,17 +263,21 @@ static void test_heap__does_not_thrash_at_the_edge(void **state)
     check(f, 0);
 }
 
-/* Asked for exactly what it says, it grants; asked for a granule more, it does not. */
+/* What it says is granted; once trimmed, a byte more is not. */
 static void assert_largest_is_true(struct fixture *f)
 {
-    uint64_t largest = allot_heap_largest_free(&f->heap), pos;
+    uint64_t largest = allot_heap_largest_free(&f->heap), trimmed, pos;
 
-    assert_int_equal(allot_heap_alloc(&f->heap, largest + 1, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(allot_heap_largest_free(&f->heap), largest);
     if (largest) {
         assert_int_equal(allot_heap_alloc(&f->heap, largest, 1, &pos), 0);
         assert_int_equal(allot_heap_dealloc(&f->heap, pos, largest, 1), 0);
     }
+    while (allot_heap_trim(&f->heap))
+        ;
+    trimmed = allot_heap_largest_free(&f->heap);
+    assert_true(trimmed + 2 * PAGE > largest);
+    assert_int_equal(allot_heap_alloc(&f->heap, trimmed + 1, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_largest_free(&f->heap), trimmed);
 }
 
 struct dump {
@@ -384,15 +412,45 @@ static void test_heap__largest_free_counts_a_run_once(void **state)
     struct fixture *f = *state;
     uint64_t pos = alloc(f, 16, 1), hole;
 
-    /* A free tail of the heap that touches free pages: no request gets both. */
+    /* A free tail of the heap that touches free pages: no request gets both, unless trimmed. */
     assert_int_equal(f->pages->ops->alloc_pages_at(f->pages, START + 2 * 32768, PAGES - 16), 0);
     assert_int_equal(allot_heap_largest_free(&f->heap), 32768);
-    assert_largest_is_true(f);
     assert_int_equal(allot_heap_alloc(&f->heap, 32768, 1, &hole), 0);
     assert_int_equal(allot_heap_largest_free(&f->heap), 32768 - 16);
     assert_largest_is_true(f);
     assert_int_equal(allot_heap_dealloc(&f->heap, pos, 16, 1), 0);
     check(f, PAGES - 16);
+}
+
+/* Free pages of the heap and free pages beside them hold what neither does alone. */
+static void test_heap__trims_before_it_refuses(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos;
+
+    alloc(f, 16, 1);
+    assert_int_equal(f->pages->ops->alloc_pages_at(f->pages, START + 2 * 32768, PAGES - 16), 0);
+    assert_int_equal(allot_heap_alloc(&f->heap, 15 * PAGE + 1, 1, &pos), ALLOT_E_NO_MEMORY);
+    assert_int_equal(allot_heap_largest_free(&f->heap), 15 * PAGE);
+    alloc(f, 15 * PAGE, 1);
+    assert_int_equal(available_pages(f), 0);
+    check(f, PAGES - 16);
+}
+
+static void test_heap__trim_leaves_the_pages_of_blocks(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = alloc(f, 16, 1);
+
+    assert_true(allot_heap_trim(&f->heap));
+    assert_false(allot_heap_trim(&f->heap));
+    assert_int_equal(total(f), PAGE);
+    assert_int_equal(allot_heap_dealloc(&f->heap, pos, 16, 1), 0);
+    assert_true(allot_heap_trim(&f->heap));
+    assert_int_equal(total(f), 0);
+    assert_int_equal(f->pages->ops->largest_free(f->pages), PAGES);
+    assert_false(allot_heap_trim(&f->heap));
+    check(f, 0);
 }
 
 static void test_heap__realloc_takes_the_pages_behind(void **state)
@@ -483,6 +541,9 @@ int main(void)
         CASE(test_heap__shrinks_while_blocks_remain),
         CASE(test_heap__does_not_thrash_at_the_edge),
         CASE(test_heap__largest_free_counts_a_run_once),
+        CASE(test_heap__trims_before_it_refuses),
+        CASE(test_heap__trim_leaves_the_pages_of_blocks),
+        CASE(test_heap__loses_no_page_without_metadata),
         CASE(test_heap__realloc_takes_the_pages_behind),
         CASE(test_heap__claim_takes_what_is_missing_or_nothing),
         CASE(test_heap__random_run),

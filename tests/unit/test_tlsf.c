@@ -296,6 +296,26 @@ static void test_tlsf__take_back_cuts_a_range(void **state)
     check(b);
 }
 
+/* However full the node array is, undoing a cut needs no metadata memory. */
+static void test_tlsf__what_was_taken_back_can_be_added_again(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos, start, size;
+
+    for (unsigned blocks = 1; blocks < 200; blocks++) {
+        assert_int_equal(OPS->init(f->b, 0, 1 << 20), 0);
+        for (unsigned i = 0; i < blocks; i++)
+            pos = alloc(f->b, 16, 16);
+        assert_int_equal(OPS->claim(f->b, (1 << 20) - 16, 16, 16), 0);
+        assert_int_equal(OPS->take_back(f->b, pos + 16, 4096, &start, &size), 0);
+        f->meta.fail_always = 1;
+        assert_int_equal(OPS->add_memory(f->b, start, size), 0);
+        f->meta.fail_always = 0;
+        check(f->b);
+        assert_int_equal(OPS->total_bytes(f->b), 1 << 20);
+    }
+}
+
 static void test_tlsf__has_no_size_cap(void **state)
 {
     struct allot_byte *b = ((struct fixture *)*state)->b;
@@ -440,6 +460,7 @@ int main(void)
         CASE(test_tlsf__realloc_uses_the_free_neighbour),
         CASE(test_tlsf__touching_ranges_become_one),
         CASE(test_tlsf__take_back_cuts_a_range),
+        CASE(test_tlsf__what_was_taken_back_can_be_added_again),
         CASE(test_tlsf__has_no_size_cap),
         CASE(test_tlsf__memory_for_a_million_blocks),
         cmocka_unit_test(test_tlsf__survives_each_refusal_of_metadata),

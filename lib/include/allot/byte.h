@@ -44,6 +44,7 @@ struct allot_byte_ops {
      * multiples of `granule` (a power of two) leaves the allocator and is told. O(log n) where
      * `near` lies in the run that the last dealloc or refused realloc left. INVALID: granule not a
      * power of two. NOT_ALLOCATED: no such part, or `near` is not free. NO_MEMORY: no metadata.
+     * If what was told, or its first part, is added again before anything else, that cannot fail.
      */
     int (*take_back)(struct allot_byte *b, uint64_t near, uint64_t granule, uint64_t *ret_start,
                      uint64_t *ret_size);

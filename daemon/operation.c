@@ -71,17 +71,30 @@ static void answer(struct pool_operation *o, int rc, uint64_t value)
 
 /* ---- allocators, by kind ---- */
 
+static int take_pages(struct pool *pool, Allot__Op op, uint64_t num, uint64_t align,
+                      uint64_t *position)
+{
+    const struct allot_page_ops *ops = pool->pages->ops;
+
+    return op == ALLOT__OP__OP_ALLOC_PAGES ? ops->alloc_pages(pool->pages, num, align, position)
+                                           : ops->alloc_pages_at(pool->pages, *position, num);
+}
+
 static int take(struct pool *pool, Allot__Op op, uint64_t size, uint64_t align, uint64_t *position)
 {
+    uint64_t num = size / pool->info->page_size;
+    int rc;
+
     switch (op) {
     case ALLOT__OP__OP_ALLOC:
         return allot_heap_alloc(&pool->heap, size, align, position);
     case ALLOT__OP__OP_ALLOC_PAGES:
-        return pool->pages->ops->alloc_pages(pool->pages, size / pool->info->page_size, align,
-                                             position);
     case ALLOT__OP__OP_ALLOC_PAGES_AT:
-        return pool->pages->ops->alloc_pages_at(pool->pages, *position,
-                                                size / pool->info->page_size);
+        rc = take_pages(pool, op, num, align, position);
+        /* Free pages that the heap keeps are the pages' before anybody is refused. */
+        if ((rc == ALLOT_E_NO_MEMORY || rc == ALLOT_E_OVERLAP) && allot_heap_trim(&pool->heap))
+            rc = take_pages(pool, op, num, align, position);
+        return rc;
     case ALLOT__OP__OP_ALLOC_IDS:
         return pool->ids->ops->alloc_id(pool->ids, size, align, position);
     default:
@@ -178,11 +191,11 @@ static void make_room(struct pool *pool)
     pthread_mutex_lock(&pool->growing);
     if (pool->low) {
         int rc = records_grow_file(&pool->records, &committed);
-        pthread_mutex_lock(&pool->lock);
+        pool_lock(pool);
         if (!rc)
             rc = records_grow(&pool->records, committed);
         pool->low = records_low(&pool->records);
-        pthread_mutex_unlock(&pool->lock);
+        pool_unlock(pool);
         /* Each request tries again; one line in a row is enough. */
         if (rc && !pool->cramped)
             log_warning("pool %s: no room for more records: %s", pool->info->name, strerror(-rc));
@@ -257,6 +270,7 @@ static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
     uint64_t size;
     int rc = check_grant(pool, o, &size);
 
+    assert(pool->locked);
     if (rc) {
         answer(o, rc, 0);
         return POOL_DONE;
@@ -328,6 +342,7 @@ static void free_locked(struct pool *pool, struct pool_operation *o)
     int rc = find_held(pool, o, &record, &reference);
     uint64_t size;
 
+    assert(pool->locked);
     if (!rc && o->size &&
         (__builtin_mul_overflow(o->size, op_unit(pool, o->op), &size) ||
          size != pool->records.record[record].size))
@@ -360,6 +375,7 @@ static enum pool_step resize_locked(struct pool *pool, struct pool_operation *o)
     uint32_t reference;
     int rc = find_held(pool, o, &record, &reference);
 
+    assert(pool->locked);
     if (!rc && (o->size == 0 || o->size > INT64_MAX))
         rc = ALLOT_E_INVALID;
     if (rc) {
@@ -401,6 +417,7 @@ static void usable_size_locked(struct pool *pool, struct pool_operation *o)
     uint64_t usable = 0;
     int rc = ALLOT_E_NOT_ALLOCATED;
 
+    assert(pool->locked);
     if (records_find(&pool->records, RECORD_BYTES, o->position) != RECORDS_NONE)
         rc = pool->bytes->ops->usable_size(pool->bytes, o->position, &usable);
     answer(o, rc, usable);
@@ -411,6 +428,7 @@ static void add_memory_locked(struct pool *pool, struct pool_operation *o)
     uint64_t old = pool->info->size;
     uint64_t bytes;
 
+    assert(pool->locked);
     if (o->size == 0 || !allot_align_up(o->size, pool->info->page_size, &bytes) ||
         bytes > pool->info->size_max - old) {
         answer(o, ALLOT_E_INVALID, old);
@@ -429,7 +447,7 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
     enum pool_step step = POOL_DONE;
 
     make_room(pool);
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     switch (o->op) {
     case ALLOT__OP__OP_ALLOC:
     case ALLOT__OP__OP_ALLOC_PAGES:
@@ -453,7 +471,7 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
         assert(o->op == ALLOT__OP__OP_ADD_MEMORY);
         add_memory_locked(pool, o);
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return step;
 }
 
@@ -468,7 +486,7 @@ static void undo(struct pool *pool, struct pool_operation *o)
 void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
 {
     make_room(pool);
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     if (rc) {
         undo(pool, o);
         answer(o, -ALLOT__ERROR__E_COMMIT, 0);
@@ -481,7 +499,7 @@ void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
             grant(pool, o, o->size * op_unit(pool, o->op));
         }
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     if (rc)
         log_warning("pool %s: cannot commit %llu bytes: %s", pool->info->name,
                     (unsigned long long)o->commit_size, strerror(-rc));
@@ -489,18 +507,18 @@ void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
 
 void pool_abandon(struct pool *pool, struct pool_operation *o)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     undo(pool, o);
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
 }
 
 bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max)
 {
     uint32_t reference;
 
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     while ((reference = records_first_held(&pool->records, slot)) != RECORDS_NONE && max-- > 0)
         release(pool, ledger_reference_record(pool->records.reference[reference]), reference);
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return reference != RECORDS_NONE;
 }

@@ -266,6 +266,32 @@ static bool page_is_committed(const struct world *w, uint64_t page)
 }
 
 /* A page that a client touched a part of is not one that memory was found for. */
+/* The heap keeps pages of its own when nothing is used: whoever wants pages gets them. */
+static void test_pool__pages_kept_by_the_heap_are_had(void **state)
+{
+    struct world *w = *state;
+    uint64_t num = w->pool.pages->ops->available_pages(w->pool.pages), kept, all;
+
+    kept = alloc(w, 0, 100);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, kept, 100, NULL), ALLOT__ERROR__E_OK);
+    assert_true(w->pool.pages->ops->available_pages(w->pool.pages) < num);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_PAGES, 0, num, &all), ALLOT__ERROR__E_OK);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE_PAGES, all, num, NULL), ALLOT__ERROR__E_OK);
+
+    kept = alloc(w, 0, 100);
+    assert_int_equal(kept % PAGE, 0);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_PAGES_AT, kept, 1, NULL),
+                     ALLOT__ERROR__E_OVERLAP);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, kept, 100, NULL), ALLOT__ERROR__E_OK);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_PAGES_AT, kept, 1, NULL), ALLOT__ERROR__E_OK);
+
+    /* A refusal counts what the heap gave up. */
+    alloc(w, 0, 100);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_PAGES, 0, num, &all), ALLOT__ERROR__E_NO_MEMORY);
+    assert_int_equal(all, num - 2);
+    assert_true(pool_check(&w->pool));
+}
+
 static void test_pool__a_touched_part_is_not_a_committed_page(void **state)
 {
     struct world *w = *state;
@@ -508,6 +534,7 @@ int main(void)
         pool_test(test_pool__quota_lowered_below_what_is_held),
         pool_test(test_pool__a_full_ledger_refuses),
         pool_test(test_pool__alignment_at_a_place_is_ignored),
+        pool_test(test_pool__pages_kept_by_the_heap_are_had),
         pool_test(test_pool__a_touched_part_is_not_a_committed_page),
         pool_test(test_pool__rebuilt_sums_are_the_same),
         pool_test(test_pool__damaged_description_is_refused),

@@ -43,6 +43,7 @@ struct connection {
     struct connection *prev;
     struct connection *next;
     struct session *session; /* NULL before hello */
+    uint64_t since;          /* the loop's time when it was taken */
     struct backlog *backlog; /* NULL: everything is sent */
     unsigned singles;        /* rounds in a row that found one frame */
     unsigned pause;          /* rounds until it pays to look for another one at once */
@@ -66,6 +67,10 @@ struct connection {
  */
 #define PAUSE      16u
 #define ROUNDS_MAX 8u
+
+/* A client says hello at once. One that did not in this time loses its connection when descriptors
+ * are short, so that those who say nothing lock nobody out for long. */
+#define HELLO_MS 1000u
 
 static void on_event(uv_poll_t *handle, int status, int events);
 
@@ -142,11 +147,24 @@ void connections_add(struct connections *all, int fd)
     c->poll.data = c;
     c->fd = fd;
     c->all = all;
+    c->since = uv_now(all->loop);
     c->next = all->first;
     if (c->next)
         c->next->prev = c;
     all->first = c;
     uv_poll_start(&c->poll, UV_READABLE, on_event);
+}
+
+void connections_shed(struct connections *all)
+{
+    uint64_t now = uv_now(all->loop);
+    struct connection *next;
+
+    for (struct connection *c = all->first; c; c = next) {
+        next = c->next;
+        if (!c->session && now - c->since >= HELLO_MS)
+            connection_close(c);
+    }
 }
 
 void connections_close(struct connections *all)

@@ -34,6 +34,9 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct sessions 
 /* Takes over an accepted, non-blocking socket. */
 void connections_add(struct connections *all, int fd);
 
+/* Descriptors are short: closes the connections that have had a second to say hello and did not. */
+void connections_shed(struct connections *all);
+
 /* At shutdown: closes all; sessions are left to the ledger. */
 void connections_close(struct connections *all);
 

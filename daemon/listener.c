@@ -124,6 +124,7 @@ static void on_connection(uv_poll_t *handle, int status, int events)
             l->paused = true;
             uv_poll_stop(&l->poll);
             uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
+            l->short_of_descriptors(l->ctx);
         }
         if (errno != EINTR && errno != ECONNABORTED)
             return;
@@ -131,7 +132,7 @@ static void on_connection(uv_poll_t *handle, int status, int events)
 }
 
 int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *ctx, int fd),
-                   void *ctx)
+                   void (*short_of_descriptors)(void *ctx), void *ctx)
 {
     int rc = uv_poll_init(loop, &l->poll, l->fd);
 
@@ -141,6 +142,7 @@ int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *c
     l->poll.data = l;
     l->retry.data = l;
     l->accepted = accepted;
+    l->short_of_descriptors = short_of_descriptors;
     l->ctx = ctx;
     return uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }

@@ -16,6 +16,7 @@ struct listener {
     uv_timer_t retry;
     bool paused; /* no descriptor is free */
     void (*accepted)(void *ctx, int fd);
+    void (*short_of_descriptors)(void *ctx);
     void *ctx;
 };
 
@@ -26,9 +27,10 @@ int listener_open(struct listener *l, const char *path);
 /* Takes over a listening SOCK_SEQPACKET socket. -EPROTOTYPE where it is anything else. */
 int listener_adopt(struct listener *l, int fd);
 
-/* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out. */
+/* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out, and says so
+ * each time. */
 int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *ctx, int fd),
-                   void *ctx);
+                   void (*short_of_descriptors)(void *ctx), void *ctx);
 /* A descriptor has become free: goes on where it paused. Loop's thread. */
 void listener_resume(struct listener *l);
 

@@ -6,7 +6,7 @@
  * uv_async_send() as the bell, the only libuv call that may cross threads. What it is not: work is
  * not moved between loops; a connection and its session stay where they were dealt.
  *
- * Locks: worker.lock for the queue and the stop flag, held for a few instructions; no other lock is
+ * Locks: worker.lock for the queue and the flags, held for a few instructions; no other lock is
  * taken under it.
  */
 #include "loops.h"
@@ -31,6 +31,7 @@ struct worker {
     int *queue; /* accepted sockets */
     size_t queued;
     size_t capacity;
+    bool shed;
     bool stop;
 };
 
@@ -52,8 +53,12 @@ static void on_bell(uv_async_t *bell)
         connections_add(&w->connections, fd);
         pthread_mutex_lock(&w->lock);
     }
+    bool shed = w->shed;
     bool stop = w->stop;
+    w->shed = false;
     pthread_mutex_unlock(&w->lock);
+    if (shed)
+        connections_shed(&w->connections);
     if (stop)
         worker_close(w);
 }
@@ -142,16 +147,27 @@ void loops_deal(struct loops *loops, int fd)
     uv_async_send(&w->bell);
 }
 
+static void worker_tell(struct worker *w, bool *flag)
+{
+    pthread_mutex_lock(&w->lock);
+    *flag = true;
+    pthread_mutex_unlock(&w->lock);
+    uv_async_send(&w->bell);
+}
+
+void loops_shed(struct loops *loops)
+{
+    for (unsigned i = 0; i < loops->count; i++)
+        worker_tell(&loops->workers[i], &loops->workers[i].shed);
+}
+
 void loops_stop(struct loops *loops)
 {
     for (unsigned i = 0; i < loops->count; i++) {
         struct worker *w = &loops->workers[i];
         if (!w->running)
             continue;
-        pthread_mutex_lock(&w->lock);
-        w->stop = true;
-        pthread_mutex_unlock(&w->lock);
-        uv_async_send(&w->bell);
+        worker_tell(w, &w->stop);
         pthread_join(w->thread, NULL);
     }
     for (unsigned i = 0; i < loops->count; i++) {

@@ -107,6 +107,13 @@ static void on_accepted(void *ctx, int fd)
     loops_deal(&d->loops, fd);
 }
 
+static void on_short_of_descriptors(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    loops_shed(&d->loops);
+}
+
 static void on_connection_closed(void *ctx)
 {
     struct daemon *d = ctx;
@@ -143,6 +150,8 @@ static void on_reload(uv_signal_t *handle, int signal_number)
         atomic_store(&d->sessions.max, config.sessions_max);
         log_set_level(config.log_level);
         log_info("reloaded: quotas, limits, rights and log level");
+        if (config.workers != d->config.workers || strcmp(config.socket, d->config.socket) != 0)
+            log_warning("reload: workers and socket change with a restart only");
     }
     notify_send("READY=1");
 }
@@ -199,7 +208,7 @@ static int start(struct daemon *d)
     if (!rc)
         rc = loops_start(&d->loops);
     if (!rc)
-        rc = listener_start(&d->listener, &d->loop, on_accepted, d);
+        rc = listener_start(&d->listener, &d->loop, on_accepted, on_short_of_descriptors, d);
     if (rc)
         log_error("cannot start: %s", uv_strerror(rc));
     return rc;

@@ -85,16 +85,16 @@ void pool_count_out(struct pool *pool, const struct ledger_record *record, unsig
 
 Allot__Access pool_access(struct pool *pool, const struct peer *peer)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     Allot__Access access =
         pool->retired ? ALLOT__ACCESS__ACCESS_NONE : config_access(&pool->config, peer);
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return access;
 }
 
 void pool_configure(struct pool *pool, const struct config_pool *config)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     pool->retired = !config;
     if (config) {
         pool->config.quota = config->quota;
@@ -102,14 +102,14 @@ void pool_configure(struct pool *pool, const struct config_pool *config)
         memcpy(pool->config.rules, config->rules, sizeof(pool->config.rules));
         pool->config.n_rules = config->n_rules;
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
 }
 
 uint32_t pool_live(struct pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     uint32_t live = pool->records.live;
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return live;
 }
 
@@ -119,7 +119,7 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
 
     (void)fstat(pool->fd, &st);
     ret->committed_bytes = (uint64_t)st.st_blocks * 512;
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     ret->pool = pool->index + 1;
     ret->name = pool->info->name;
     ret->allocator = pool->info->allocator;
@@ -144,22 +144,22 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
         (pool->tags.capacity + pool->users.capacity) * sizeof(struct tally_entry) +
         pool->info->size_max / pool->info->page_size / 8 +
         SESSIONS_MAX * sizeof(struct pool_holding);
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
 }
 
 size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size_t max)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     size_t count = tally_list(&pool->tags, from, ret, max);
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return count;
 }
 
 struct pool_holding pool_holding(struct pool *pool, unsigned slot)
 {
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     struct pool_holding holding = pool->holdings[slot];
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     return holding;
 }
 
@@ -365,7 +365,7 @@ bool pool_check(struct pool *pool)
     uint64_t footprints = 0;
     const char *wrong = NULL;
 
-    pthread_mutex_lock(&pool->lock);
+    pool_lock(pool);
     for (uint32_t i = 0; i < pool->info->references_top; i++) {
         uint64_t word = pool->records.reference[i];
         uint64_t start;
@@ -395,7 +395,7 @@ bool pool_check(struct pool *pool)
         wrong = "the ID allocator has other IDs than the ledger";
     else if (pool->used_bytes != sums[RECORD_BYTES] + sums[RECORD_PAGES])
         wrong = "the sums are not those of the ledger";
-    pthread_mutex_unlock(&pool->lock);
+    pool_unlock(pool);
     if (wrong)
         log_error("pool %s: %s", pool->info->name, wrong);
     return !wrong;

@@ -27,6 +27,7 @@ struct pool_holding {
 
 struct pool {
     pthread_mutex_t lock;
+    bool locked;             /* for assertions: by pool_lock() */
     pthread_mutex_t growing; /* one thread at a time makes room in the ledger; taken before lock */
     atomic_bool low;         /* the ledger's part wants room */
     bool cramped;            /* making room failed last time; under `growing` */
@@ -103,6 +104,18 @@ size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size
 struct pool_holding pool_holding(struct pool *pool, unsigned slot);
 
 /* ---- between pool.c and operation.c, under the lock ---- */
+
+static inline void pool_lock(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->locked = true;
+}
+
+static inline void pool_unlock(struct pool *pool)
+{
+    pool->locked = false;
+    pthread_mutex_unlock(&pool->lock);
+}
 
 static inline uint64_t kind_bytes(enum record_kind kind, uint64_t size)
 {

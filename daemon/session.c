@@ -248,11 +248,22 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
     return watch(s);
 }
 
+/* Whether the process may have mapped a pool, or hold anything in one. */
+static bool has_attached(const struct session *s)
+{
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (s->attached[i])
+            return true;
+    return false;
+}
+
 void session_disconnected(struct session *s)
 {
     s->connected = false;
     if (s->reclaimed)
         session_free_when_done(s);
+    else if (!has_attached(s))
+        session_end(s);
 }
 
 void sessions_abandon(struct sessions *all, const uv_loop_t *loop)

@@ -78,7 +78,8 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
  */
 int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot);
 
-/* The connection is gone. The session lives on while its process does, unless it has ended. */
+/* The connection is gone. The session lives on while its process does, unless it has ended, or
+ * never attached a pool and so has nothing to lose. */
 void session_disconnected(struct session *s);
 
 /* Goodbye: everything it holds is reclaimed, in slices; then `resume` is called once. */

@@ -252,6 +252,41 @@ static void test_descriptors__accepting_pauses_and_resumes(void **state)
     wire_close(&w);
 }
 
+/* Peers that connect and say nothing hold descriptors, but not against those who speak. */
+static void test_descriptors__the_silent_lock_nobody_out(void **state)
+{
+    struct fixture *f = *state;
+    static struct wire silent[12];
+    struct rlimit old;
+
+    check(prlimit(f->pid, RLIMIT_NOFILE, NULL, &old) == 0);
+    struct rlimit tight = {.rlim_cur = fixture_count_fds(f) + 8, .rlim_max = old.rlim_max};
+    check(prlimit(f->pid, RLIMIT_NOFILE, &tight, NULL) == 0);
+    for (unsigned i = 0; i < 12; i++)
+        wire_connect(&silent[i], f->socket);
+    fixture_log_wait(f, "accepting pauses");
+    wire_open(&w, f->socket);
+    wire_expect_good(&w, wire_pool(&w, "default"));
+    check(prlimit(f->pid, RLIMIT_NOFILE, &old, NULL) == 0);
+    for (unsigned i = 0; i < 12; i++)
+        wire_close(&silent[i]);
+    wire_close(&w);
+}
+
+static void test_session__that_never_attached_ends_with_its_socket(void **state)
+{
+    const struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 20; i++) {
+        wire_open(&w, f->socket);
+        check_equal(wire_ping(&w), ALLOT__ERROR__E_OK);
+        wire_close(&w);
+    }
+    wire_open(&w, f->socket);
+    wire_wait_sessions(&w, 1);
+    wire_close(&w);
+}
+
 struct hoard {
     const char *socket;
     struct gate ready;
@@ -264,6 +299,7 @@ static void hoard_sessions(void *ctx)
 
     for (unsigned i = 0; i < 8; i++) {
         wire_open(&w, h->socket);
+        wire_pool(&w, "default"); /* one that never attached would end with its socket */
         wire_close(&w);
     }
     gate_signal(&h->ready);
@@ -478,6 +514,8 @@ int main(int argc, char **argv)
         fixture_test(test_socket__of_a_live_daemon_is_left_alone),
         fixture_test(test_socket__stale_file_is_replaced),
         fixture_test(test_descriptors__accepting_pauses_and_resumes),
+        fixture_test(test_descriptors__the_silent_lock_nobody_out),
+        fixture_test(test_session__that_never_attached_ends_with_its_socket),
         fixture_test(test_descriptors__of_the_dead_let_others_in),
         fixture_test_bare(test_rights__by_user_and_group),
         fixture_test(test_rights__read_only_cannot_be_mapped_writable),

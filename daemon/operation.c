@@ -126,6 +126,9 @@ static uint64_t largest(struct pool *pool, Allot__Op op, uint64_t align)
     uint64_t low = 0;
     uint64_t high;
 
+    /* Free pages on both sides count together. */
+    while (kind != RECORD_IDS && allot_heap_trim(&pool->heap))
+        ;
     if (kind == RECORD_BYTES)
         high = allot_heap_largest_free(&pool->heap);
     else if (kind == RECORD_PAGES)

@@ -23,6 +23,7 @@
 
 #define MIB       (1ull << 20)
 #define WORDS_MAX 12
+#define LINE_ROOM 128
 #define TEXT_MAX  65536
 
 #define CONFIG                                                                                     \
@@ -52,7 +53,7 @@ struct tool {
     int to, from; /* the test's ends where it is talked with, else -1 */
 };
 
-static struct tool tool;
+static struct tool tool; /* the one that is talked with */
 static char output[TEXT_MAX], errors[TEXT_MAX];
 
 static void exec_tool(void *ctx)
@@ -64,24 +65,24 @@ static void exec_tool(void *ctx)
     check(setenv("ALLOT_SOCKET", t->socket, 1) == 0);
     check(dup2(t->in, STDIN_FILENO) >= 0 && dup2(t->out, STDOUT_FILENO) >= 0);
     check(dup2(t->err, STDERR_FILENO) >= 0);
-    execv(t->words[0], (char *const *)t->words);
-    check(!"allotctl can be executed");
+    check(execv(t->words[0], (char *const *)t->words) == 0);
 }
 
-static void tool_words(const struct fixture *f, const char *line)
+/* `words` has room for a copy of the line. */
+static void tool_init(struct tool *t, const struct fixture *f, const char *line, char *words)
 {
-    static char words[512];
     unsigned n = 0;
     char *rest = NULL;
 
-    memset(&tool, 0, sizeof(tool));
-    tool.socket = f->socket;
-    tool.to = tool.from = -1;
-    tool.words[n++] = getenv("ALLOTCTL") ? getenv("ALLOTCTL") : ALLOTCTL_PATH;
-    snprintf(words, sizeof(words), "%s", line);
+    memset(t, 0, sizeof(*t));
+    t->socket = f->socket;
+    t->to = t->from = -1;
+    t->words[n++] = getenv("ALLOTCTL") ? getenv("ALLOTCTL") : ALLOTCTL_PATH;
+    check(strlen(line) < LINE_ROOM);
+    strcpy(words, line);
     for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
         check(n <= WORDS_MAX);
-        tool.words[n++] = word;
+        t->words[n++] = word;
     }
 }
 
@@ -104,35 +105,48 @@ static void take_text(int fd, char *text)
     close(fd);
 }
 
-static int exit_status(void)
+static int exit_status(const struct tool *t)
 {
-    int status = child_wait(tool.pid);
+    int status = child_wait(t->pid);
 
     check(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
 
-/* Runs it to its end: its exit status; `output` and `errors` are what it printed. */
+/* Runs it to its end, its output going to `out`: its exit status. `errors` is what it said. */
+static int run(const struct fixture *f, const char *line, const char *input, int out)
+{
+    struct tool t;
+    char words[LINE_ROOM];
+
+    tool_init(&t, f, line, words);
+    t.in = text_file(input);
+    t.out = out;
+    t.err = text_file("");
+    t.pid = child_start(exec_tool, &t);
+    int status = exit_status(&t);
+    close(t.in);
+    take_text(t.err, errors);
+    return status;
+}
+
+/* The same; `output` is what it printed. */
 static int allotctl(const struct fixture *f, const char *line, const char *input)
 {
-    tool_words(f, line);
-    tool.in = text_file(input);
-    tool.out = text_file("");
-    tool.err = text_file("");
-    tool.pid = child_start(exec_tool, &tool);
-    int status = exit_status();
-    close(tool.in);
-    take_text(tool.out, output);
-    take_text(tool.err, errors);
+    int out = text_file("");
+    int status = run(f, line, input, out);
+
+    take_text(out, output);
     return status;
 }
 
 /* Starts it, to be talked with: talk_say(), talk_hear(), talk_end(). */
 static void talk(const struct fixture *f, const char *line)
 {
+    static char words[LINE_ROOM];
     int to[2], from[2];
 
-    tool_words(f, line);
+    tool_init(&tool, f, line, words);
     check(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
     tool.in = to[0];
     tool.to = to[1];
@@ -163,7 +177,7 @@ static void talk_hear(const char *end)
  * makes it print. */
 static void talk_say(const char *format, ...)
 {
-    char line[128];
+    char line[LINE_ROOM];
     va_list list;
 
     va_start(list, format);
@@ -177,7 +191,7 @@ static void talk_say(const char *format, ...)
 static int talk_end(void)
 {
     close(tool.to);
-    int status = exit_status();
+    int status = exit_status(&tool);
     close(tool.from);
     take_text(tool.err, errors);
     return status;
@@ -261,7 +275,6 @@ static void test_allotctl__status_tells_what_is_held(void **state)
     talk_say("alloc 1000 3K");
     talk_say("pages 3");
     talk_say("ids 10");
-    struct tool holder = tool;
 
     json_t *root = status_json(f);
     check_equal(json_array_size(json_object_get(root, "pools")), 4);
@@ -283,7 +296,7 @@ static void test_allotctl__status_tells_what_is_held(void **state)
     const json_t *tag = entry(root, "tags", "pool", "default", 0);
     check_equal(number_in(tag, "tag"), 0);
     check_equal(number_in(tag, "bytes"), 1000 + 3072 + 3 * 4096);
-    const json_t *session = entry(root, "sessions", "pid", NULL, (uint64_t)holder.pid);
+    const json_t *session = entry(root, "sessions", "pid", NULL, (uint64_t)tool.pid);
     check(session != NULL);
     check_equal(number_in(session, "uid"), getuid());
     check_equal(number_in(session, "bytes"), 1000 + 3072 + 3 * 4096);
@@ -298,7 +311,6 @@ static void test_allotctl__status_tells_what_is_held(void **state)
     expect_text(output, "\n SESSION ");
     expect_text(output, "\ndefault  tlsf ");
 
-    tool = holder;
     check_equal(talk_end(), 0);
     check(errors[0] == 0);
     check_equal(used_bytes(f), 0);
@@ -479,9 +491,7 @@ static void test_allotctl__grants_are_held_until_the_input_ends_or_a_signal_come
     for (int by_signal = 0; by_signal <= 1; by_signal++) {
         talk(f, "alloc 1000 1T 500");
         talk_hear("held until input ends (Ctrl-D) or a signal comes (Ctrl-C)\n");
-        struct tool holder = tool;
         check_equal(used_bytes(f), 1500);
-        tool = holder;
         check(dprintf(tool.to, "read and dropped\n") > 0);
         if (by_signal)
             check(kill(tool.pid, SIGTERM) == 0);
@@ -521,16 +531,11 @@ static void test_allotctl__words_that_need_no_daemon(void **state)
 
 static void test_allotctl__output_that_cannot_be_written_is_told(void **state)
 {
-    tool_words(*state, "status --json");
-    tool.in = text_file("");
-    tool.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
-    tool.err = text_file("");
-    check(tool.out >= 0);
-    tool.pid = child_start(exec_tool, &tool);
-    check_equal(exit_status(), 1);
-    close(tool.in);
-    close(tool.out);
-    take_text(tool.err, errors);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    check(full >= 0);
+    check_equal(run(*state, "status --json", "", full), 1);
+    close(full);
     expect_text(errors, "allotctl: standard output: No space left on device\n");
 }
 

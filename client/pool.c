@@ -8,8 +8,10 @@
  * anyone next) and out of core dumps (MADV_DONTDUMP: a dump would commit the file's holes and hold
  * other processes' data).
  *
- * Invariants: a pool is in its session's list from attach to detach; in a child the list is walked
- * without its lock, and nothing is unmapped, since something else may be at that address there.
+ * Invariants: a pool is in its session's list from attach to detach. The list has links in one
+ * direction and each change is one store, because a child that was forked in the middle of one
+ * walks it, without its lock. In a child nothing is unmapped: something else may be at that
+ * address.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -50,9 +52,7 @@ static void link_pool(struct allot *a, struct allot_pool *p)
 {
     pthread_mutex_lock(&a->pools_lock);
     p->next = a->pools;
-    p->link = &a->pools;
-    if (p->next)
-        p->next->link = &p->next;
+    atomic_thread_fence(memory_order_release); /* in this order, for a child */
     a->pools = p;
     pthread_mutex_unlock(&a->pools_lock);
 }
@@ -129,9 +129,12 @@ void allot_detach(struct allot_pool *p)
         munmap(p->base, (size_t)p->size);
         pthread_mutex_lock(&p->session->pools_lock);
     }
-    if (p->next)
-        p->next->link = p->link;
-    *p->link = p->next;
+    for (struct allot_pool **at = &p->session->pools; *at; at = &(*at)->next) {
+        if (*at == p) {
+            *at = p->next;
+            break;
+        }
+    }
     if (here)
         pthread_mutex_unlock(&p->session->pools_lock);
     free(p);

@@ -27,7 +27,7 @@ struct allot_pool {
     uint32_t number; /* in requests */
     bool writable;
     struct allot *session;
-    struct allot_pool *next, **link;
+    struct allot_pool *next;
 };
 
 /* FORKED in a child, else the call. */

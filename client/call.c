@@ -61,7 +61,7 @@ static unsigned slot(uint64_t number)
     return (unsigned)(number % CODEC_INFLIGHT_MAX);
 }
 
-int calls_init(struct calls *s, const struct connection *connection, int timeout_ms)
+void calls_init(struct calls *s, const struct connection *connection, int timeout_ms)
 {
     s->connection = *connection;
     s->timeout_ms = timeout_ms;
@@ -76,7 +76,6 @@ int calls_init(struct calls *s, const struct connection *connection, int timeout
     s->fds_wanted = 0;
     s->totals = (struct call_totals){0};
     pthread_mutex_init(&s->lock, NULL);
-    return connection_set_timeout(&s->connection, timeout_ms);
 }
 
 void calls_deinit(struct calls *s)
@@ -90,14 +89,11 @@ void calls_deinit_inherited(struct calls *s)
     connection_close_inherited(&s->connection);
 }
 
-int calls_set_timeout(struct calls *s, int timeout_ms)
+void calls_set_timeout(struct calls *s, int timeout_ms)
 {
     pthread_mutex_lock(&s->lock);
-    int r = connection_set_timeout(&s->connection, timeout_ms);
-    if (r == 0)
-        s->timeout_ms = timeout_ms;
+    s->timeout_ms = timeout_ms;
     pthread_mutex_unlock(&s->lock);
-    return r;
 }
 
 struct call_totals calls_totals(struct calls *s)
@@ -231,7 +227,6 @@ static bool reply_is_sound(const Allot__Reply *reply)
 /* The leader's step: one frame, or TIMEOUT. Whatever else fails has broken the session. */
 static int lead_locked(struct calls *s, uint64_t deadline)
 {
-    uint64_t slice_ns = s->connection.slice_ns;
     bool takes_fd = s->fds_wanted > 0;
     Allot__Reply *reply;
     size_t size = 0;
@@ -239,9 +234,9 @@ static int lead_locked(struct calls *s, uint64_t deadline)
 
     s->led = true;
     s->takes_fd = takes_fd;
+    connection_fit_slice(&s->connection, s->timeout_ms);
     pthread_mutex_unlock(&s->lock);
-    int r =
-        connection_receive(&s->connection, slice_ns, deadline, s->in, &size, takes_fd ? &fd : NULL);
+    int r = connection_receive(&s->connection, deadline, s->in, &size, takes_fd ? &fd : NULL);
     if (r == 0) {
         r = codec_decode_reply(&s->arena, s->in, size, &reply);
         if (r == 0 && !reply_is_sound(reply))
@@ -470,7 +465,7 @@ int calls_hello(struct calls *s, uint64_t *ret_session)
         return r < 0 ? r : ALLOT_E_DISCONNECTED;
     s->totals.bytes_sent += size;
     s->totals.calls++;
-    r = connection_receive(&s->connection, s->connection.slice_ns, deadline, s->in, &size, NULL);
+    r = connection_receive(&s->connection, deadline, s->in, &size, NULL);
     if (r < 0)
         return r;
     s->totals.bytes_received += size;

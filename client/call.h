@@ -59,14 +59,14 @@ struct calls {
     struct codec_arena arena;
 };
 
-/* Takes over the connection. SYSTEM. */
-int calls_init(struct calls *s, const struct connection *connection, int timeout_ms);
+/* Takes over the connection. */
+void calls_init(struct calls *s, const struct connection *connection, int timeout_ms);
 /* No thread may be in a call. */
 void calls_deinit(struct calls *s);
 /* In a forked child: frees without touching locks that another thread may have held. */
 void calls_deinit_inherited(struct calls *s);
 
-int calls_set_timeout(struct calls *s, int timeout_ms);
+void calls_set_timeout(struct calls *s, int timeout_ms);
 struct call_totals calls_totals(struct calls *s);
 
 /* Opens the session: before any other call, by one thread. */

@@ -6,9 +6,11 @@
  * frames say, and of threads only that one receives at a time.
  *
  * Deadlines. The ordinary call must cost one send and one receive, so the receive's own time-out
- * (SO_RCVTIMEO, the slice) is set once, to half of what a call may take. While more than a slice is
- * left, a plain receive cannot overrun the deadline; when less is left, poll waits for exactly
- * that. A signal or an ended slice leads to another look at the clock, so neither lengthens a call.
+ * (SO_RCVTIMEO, the slice) is set in advance, to half of what a call may take. While more than a
+ * slice is left, a plain receive cannot overrun the deadline; when less is left, poll waits for
+ * exactly that. A signal or an ended slice leads to another look at the clock, so neither lengthens
+ * a call. The slice changes only while nobody receives: one that grew between the look at the clock
+ * and the receive would outlast the deadline.
  *
  * Invariants: SIGPIPE is never raised (MSG_NOSIGNAL); every descriptor is close-on-exec from birth;
  * a descriptor that nobody asked for is closed, not leaked.
@@ -62,14 +64,13 @@ static int set_socket_timeout(int fd, int option, uint64_t ns)
     return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv)) < 0 ? ALLOT_E_SYSTEM : 0;
 }
 
-int connection_set_timeout(struct connection *c, int timeout_ms)
+void connection_fit_slice(struct connection *c, int timeout_ms)
 {
     uint64_t slice = timeout_ms < 0 ? 0 : (uint64_t)timeout_ms * NS_PER_MS / 2;
-    int r = set_socket_timeout(c->fd, SO_RCVTIMEO, slice);
 
-    if (r == 0)
+    /* Where the old one stays, receives take more calls but no more time. */
+    if (slice != c->slice_ns && set_socket_timeout(c->fd, SO_RCVTIMEO, slice) == 0)
         c->slice_ns = slice;
-    return r;
 }
 
 /* A connect can wait only for room in the listener's queue; SO_SNDTIMEO bounds that. It is left
@@ -204,12 +205,12 @@ static ssize_t receive_packet(int fd, void *frame, int *ret_fd)
     return size;
 }
 
-int connection_receive(const struct connection *c, uint64_t slice_ns, uint64_t deadline,
-                       void *frame, size_t *ret_size, int *ret_fd)
+int connection_receive(const struct connection *c, uint64_t deadline, void *frame, size_t *ret_size,
+                       int *ret_fd)
 {
     for (;;) {
         uint64_t left = deadline_left(deadline);
-        if (left != UINT64_MAX && (slice_ns == 0 || left < slice_ns)) {
+        if (left != UINT64_MAX && (c->slice_ns == 0 || left < c->slice_ns)) {
             int events = connection_wait(c, POLLIN, deadline);
             if (events < 0)
                 return events;

@@ -16,7 +16,7 @@ struct connection {
     int fd;
     dev_t device; /* with the inode: whether fd is still this socket, after a fork */
     ino_t inode;
-    uint64_t slice_ns; /* how long a plain receive waits (SO_RCVTIMEO); 0: for ever */
+    uint64_t slice_ns; /* how long a plain receive waits (SO_RCVTIMEO); 0, as at first: for ever */
 };
 
 /* PATH, DISCONNECTED, DENIED, TIMEOUT, SYSTEM. */
@@ -25,8 +25,8 @@ void connection_close(struct connection *c);
 /* For a child that may have closed the number and got it again for something else. */
 void connection_close_inherited(struct connection *c);
 
-/* Fits the slice to calls that may take this long. */
-int connection_set_timeout(struct connection *c, int timeout_ms);
+/* Fits the slice to calls that may take this long. Nobody may be receiving. */
+void connection_fit_slice(struct connection *c, int timeout_ms);
 
 /* Never waits. 0, CONNECTION_FULL where the socket takes no more for now, DISCONNECTED, SYSTEM. */
 #define CONNECTION_FULL 1
@@ -35,11 +35,10 @@ int connection_send(const struct connection *c, const void *frame, size_t size);
 /*
  * One frame of at most CODEC_FRAME_MAX bytes; *ret_fd is the descriptor that came with it, or -1.
  * Without ret_fd, which is cheaper, a descriptor is dropped.
- * `slice_ns` is the connection's, as read when nobody was changing it. TIMEOUT, DISCONNECTED,
- * FRAME_SIZE (the frame was cut), SYSTEM.
+ * TIMEOUT, DISCONNECTED, FRAME_SIZE (the frame was cut), SYSTEM.
  */
-int connection_receive(const struct connection *c, uint64_t slice_ns, uint64_t deadline,
-                       void *frame, size_t *ret_size, int *ret_fd);
+int connection_receive(const struct connection *c, uint64_t deadline, void *frame, size_t *ret_size,
+                       int *ret_fd);
 
 /* Waits for any of poll(2)'s events: these (0 after a signal), or TIMEOUT, SYSTEM. */
 int connection_wait(const struct connection *c, short events, uint64_t deadline);

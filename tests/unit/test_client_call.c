@@ -379,6 +379,51 @@ static void *ping_thread(void *ctx)
     return NULL;
 }
 
+static atomic_bool is_held; /* the fake has a request and does not answer it yet */
+
+static void held_ping_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_receive(f);
+    uint64_t held = f->request->number;
+    is_held = true;
+    fake_receive(f);
+    fake_answer(f, held, 2, NULL, NULL);
+    fake_end(f);
+}
+
+static void test_call__a_longer_timeout_does_not_lengthen_a_call_in_progress(void **state)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    struct pinger waiting = {0};
+    struct timespec patience;
+
+    (void)state;
+    is_held = false;
+    fake_start(&fake, held_ping_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 1000), 0);
+    waiting.a = a;
+    assert_int_equal(pthread_create(&waiting.thread, NULL, ping_thread, &waiting), 0);
+    while (!is_held)
+        sched_yield();
+    sigaction(SIGALRM, &action, NULL);
+    assert_int_equal(allot_set_timeout(a, -1), 0);
+    pthread_kill(waiting.thread, SIGALRM); /* a receive that has begun begins anew */
+    clock_gettime(CLOCK_REALTIME, &patience);
+    patience.tv_sec += 20;
+    int late = pthread_timedjoin_np(waiting.thread, NULL, &patience);
+    assert_int_equal(allot_ping(a), 0);
+    if (late)
+        pthread_join(waiting.thread, NULL);
+    signal(SIGALRM, SIG_DFL);
+    assert_int_equal(late, 0);
+    assert_int_equal(waiting.code, ALLOT_E_TIMEOUT);
+    allot_close(a);
+    expect_no_failure();
+}
+
 #define DYING_THREADS 4
 
 static void death_script(struct fake *f)
@@ -680,7 +725,6 @@ static void test_call__a_child_has_no_session_but_can_open_one(void **state)
 /* ---- descriptors ---- */
 
 /* An answer that is held back while others attach, and how many attaches came meanwhile. */
-static atomic_bool is_held;
 static unsigned attaches;
 
 static void held_back_script(struct fake *f)
@@ -915,6 +959,7 @@ int main(void)
         cmocka_unit_test(test_call__threads_that_give_up_disturb_no_other),
         cmocka_unit_test(test_call__drops_answers_that_come_too_late),
         cmocka_unit_test(test_call__a_signal_neither_breaks_nor_lengthens_it),
+        cmocka_unit_test(test_call__a_longer_timeout_does_not_lengthen_a_call_in_progress),
         cmocka_unit_test(test_call__all_waiters_hear_of_the_daemons_death),
         cmocka_unit_test(test_call__a_daemon_gone_while_idle_raises_no_signal),
         cmocka_unit_test(test_call__a_cut_answer_ends_the_session),

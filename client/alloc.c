@@ -138,7 +138,7 @@ static int move(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64
     int r = allot_alloc(p, size, &plain, &fresh);
     if (r < 0)
         return r;
-    if (fresh > p->size || size > p->size - fresh)
+    if (!p->writable || fresh > p->size || size > p->size - fresh)
         return ALLOT_E_MALFORMED;
     memcpy(p->base + fresh, p->base + offset, (size_t)(old_size < size ? old_size : size));
     r = allot_free_sized(p, offset, old_size);

@@ -228,21 +228,24 @@ static json_t *json_session(const struct allot_session_info *e)
 static int print_json(const struct status *s)
 {
     json_t *pools = json_array(), *tags = json_array(), *sessions = json_array();
+    int r = 0;
 
     for (size_t i = 0; i < s->pools.n; i++)
-        json_array_append_new(pools, json_pool(pool_at(s, i)));
+        r |= json_array_append_new(pools, json_pool(pool_at(s, i)));
     for (size_t i = 0; i < s->tags.n; i++)
-        json_array_append_new(tags, json_tag(tag_at(s, i)));
+        r |= json_array_append_new(tags, json_tag(tag_at(s, i)));
     for (size_t i = 0; i < s->sessions.n; i++)
-        json_array_append_new(sessions, json_session(session_at(s, i)));
+        r |= json_array_append_new(sessions, json_session(session_at(s, i)));
     json_t *root = json_pack("{so, so, so}", "pools", pools, "tags", tags, "sessions", sessions);
-    int r = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
+    char *text = root && r == 0 ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
-    putchar('\n');
-    if (r == 0)
-        return EXIT_OK;
-    complain("status", "the JSON text could not be made");
-    return EXIT_REFUSED;
+    if (!text) {
+        complain("status", "the JSON text could not be made");
+        return EXIT_REFUSED;
+    }
+    puts(text); /* a failure of it is told at the end, as for all output */
+    free(text);
+    return EXIT_OK;
 }
 
 int command_status(struct context *c, int argc, char **argv)

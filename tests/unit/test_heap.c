@@ -380,7 +380,7 @@ static void random_run(void **state, uint64_t others, uint64_t seed)
     test_random_init(&random, seed);
     if (others)
         assert_int_equal((*f)->pages->ops->alloc_pages_at((*f)->pages, START, others), 0);
-    for (unsigned i = 1; i <= 100000; i++) {
+    for (unsigned i = 1; i <= 500000; i++) {
         step(*f, blocks, &live, &random);
         if (i % 100 == 0) {
             check(*f, others);

@@ -476,6 +476,22 @@ int runmap_add(struct runmap *m, uint64_t start, uint64_t end)
     return 0;
 }
 
+int runmap_restart(struct runmap *m, uint64_t start, uint64_t end)
+{
+    struct runmap fresh;
+    int r;
+
+    runmap_init(&fresh, &m->meta);
+    r = runmap_add(&fresh, start, end);
+    if (r) {
+        runmap_clear(&fresh);
+        return r;
+    }
+    runmap_clear(m);
+    *m = fresh;
+    return 0;
+}
+
 int runmap_alloc(struct runmap *m, uint64_t n, uint64_t align, uint64_t *ret_start)
 {
     uint64_t start;

@@ -79,6 +79,9 @@ void runmap_init(struct runmap *m, const struct allot_meta *meta);
 /* Gives all memory back and is empty again. */
 void runmap_clear(struct runmap *m);
 
+/* Forgets everything and manages [start, end). On failure nothing is forgotten. */
+int runmap_restart(struct runmap *m, uint64_t start, uint64_t end);
+
 /* Manages [start, end) too, all free; start < end <= RUNMAP_UNITS_MAX. OVERLAP, NO_MEMORY. */
 int runmap_add(struct runmap *m, uint64_t start, uint64_t end);
 

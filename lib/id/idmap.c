@@ -51,33 +51,23 @@ static void idmap_destroy(struct allot_id *d)
     meta.resize(meta.ctx, b, sizeof(*b), 0);
 }
 
-static int add_range(struct runmap *map, uint64_t first, uint64_t count)
+static bool in_bounds(uint64_t first, uint64_t count)
 {
-    if (count == 0 || first > RUNMAP_UNITS_MAX || count > RUNMAP_UNITS_MAX - first)
-        return ALLOT_E_INVALID;
-    return runmap_add(map, first, first + count);
+    return count && first <= RUNMAP_UNITS_MAX && count <= RUNMAP_UNITS_MAX - first;
 }
 
 static int idmap_add_memory(struct allot_id *d, uint64_t first, uint64_t count)
 {
-    return add_range(&id_bitmap(d)->map, first, count);
+    if (!in_bounds(first, count))
+        return ALLOT_E_INVALID;
+    return runmap_add(&id_bitmap(d)->map, first, first + count);
 }
 
 static int idmap_init(struct allot_id *d, uint64_t first, uint64_t count)
 {
-    struct id_bitmap *b = id_bitmap(d);
-    struct runmap fresh;
-    int r;
-
-    runmap_init(&fresh, &b->map.meta);
-    r = add_range(&fresh, first, count);
-    if (r) {
-        runmap_clear(&fresh);
-        return r;
-    }
-    runmap_clear(&b->map);
-    b->map = fresh;
-    return 0;
+    if (!in_bounds(first, count))
+        return ALLOT_E_INVALID;
+    return runmap_restart(&id_bitmap(d)->map, first, first + count);
 }
 
 static int idmap_alloc_id(struct allot_id *d, uint64_t count, uint64_t align, uint64_t *ret_first)

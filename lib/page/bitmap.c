@@ -89,21 +89,10 @@ static int bitmap_add_memory(struct allot_page *p, uint64_t start, uint64_t size
 static int bitmap_init(struct allot_page *p, uint64_t start, uint64_t size)
 {
     struct page_bitmap *b = page_bitmap(p);
-    struct runmap fresh;
     uint64_t first, end;
     int r = whole_pages(b, start, size, &first, &end);
 
-    if (r)
-        return r;
-    runmap_init(&fresh, &b->map.meta);
-    r = runmap_add(&fresh, first, end);
-    if (r) {
-        runmap_clear(&fresh);
-        return r;
-    }
-    runmap_clear(&b->map);
-    b->map = fresh;
-    return 0;
+    return r ? r : runmap_restart(&b->map, first, end);
 }
 
 static int bitmap_alloc_pages(struct allot_page *p, uint64_t num, uint64_t align, uint64_t *ret_pos)

@@ -92,7 +92,7 @@ int allot_open(struct allot **ret, const char *socket_path);
  * process's end will tell it. */
 void allot_close(struct allot *a);
 
-/* Milliseconds that a call may take from here on; -1 for ever, 0 is invalid. */
+/* Milliseconds that each call begun from here on may take; -1 for ever, 0 is invalid. */
 int allot_set_timeout(struct allot *a, int timeout_ms);
 
 /* A round trip. */

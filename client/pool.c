@@ -52,8 +52,7 @@ static void link_pool(struct allot *a, struct allot_pool *p)
 {
     pthread_mutex_lock(&a->pools_lock);
     p->next = a->pools;
-    atomic_thread_fence(memory_order_release); /* in this order, for a child */
-    a->pools = p;
+    __atomic_store_n(&a->pools, p, __ATOMIC_RELEASE); /* in this order, for a child */
     pthread_mutex_unlock(&a->pools_lock);
 }
 

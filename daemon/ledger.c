@@ -274,7 +274,7 @@ void ledger_entry_begin(struct ledger_entry *entry, uint64_t number, Allot__Op o
     entry->op = (uint32_t)op;
     entry->pool = pool;
     entry->old_word = 0;
-    entry->new_word = 0;
+    atomic_store_explicit(&entry->new_word, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->number, number, memory_order_release);
 }
 
@@ -285,9 +285,7 @@ void ledger_entry_intend(struct ledger_entry *entry, uint32_t record, uint32_t r
     entry->reference = reference;
     entry->old_word = old_word;
     /* The two words differ, so an entry whose words are equal intends nothing yet. */
-    atomic_signal_fence(memory_order_release);
-    *(volatile uint64_t *)&entry->new_word = new_word;
-    atomic_thread_fence(memory_order_release);
+    atomic_store_explicit(&entry->new_word, new_word, memory_order_release);
 }
 
 /* Whether the committing store of an entry happened, and the value that its answer carries. */

@@ -65,10 +65,10 @@ struct ledger_entry {
     uint32_t pool;
     uint32_t record;
     uint32_t reference;
-    uint64_t old_word;       /* what the committing store replaces … */
-    uint64_t new_word;       /* … and by what */
-    uint64_t value;          /* the answer's value */
-    _Atomic uint64_t result; /* 0: not answered; else LEDGER_ANSWERED | Allot__Error */
+    uint64_t old_word;         /* what the committing store replaces … */
+    _Atomic uint64_t new_word; /* … and by what */
+    uint64_t value;            /* the answer's value */
+    _Atomic uint64_t result;   /* 0: not answered; else LEDGER_ANSWERED | Allot__Error */
     uint64_t unused;
 };
 

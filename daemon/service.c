@@ -45,6 +45,8 @@ static Allot__Error open_session(struct service *service, struct session **sessi
     struct peer peer;
     int rc = peer_read(socket_fd, &peer);
 
+    if (rc == -EMFILE || rc == -ENFILE)
+        return ALLOT__ERROR__E_LIMIT;
     if (rc) {
         log_warning("a client cannot be identified: %s", strerror(-rc));
         return ALLOT__ERROR__E_INTERNAL;

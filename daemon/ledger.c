@@ -301,8 +301,9 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
         *ret_value = e->new_word;
         return ledger->pools[e->pool].size != e->old_word;
     }
-    if (e->record >= ledger->pools[e->pool].records_top ||
-        e->reference >= ledger->pools[e->pool].references_top)
+    /* The tops have not been checked yet where the pool is not open. */
+    if (e->record >= ledger->pools[e->pool].records_top || e->record >= ALLOCATIONS_MAX ||
+        e->reference >= ledger->pools[e->pool].references_top || e->reference >= ALLOCATIONS_MAX)
         return false;
     record = &ledger_records(ledger, e->pool)[e->record];
     switch (e->op) {

@@ -244,7 +244,7 @@ int main(int argc, char **argv)
     if (start(&d))
         return EXIT_FAILURE;
     notify_send("READY=1");
-    log_info("ready: %u pools, %u workers", d.config.n_pools, d.config.workers);
+    log_info("ready; pools: %u, workers: %u", d.config.n_pools, d.config.workers);
     uv_run(&d.loop, UV_RUN_DEFAULT);
     stop(&d);
     return EXIT_SUCCESS;

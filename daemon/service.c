@@ -8,7 +8,8 @@
  *
  * Exactly once: an operation whose journal entry has a result is answered from there, whatever the
  * reason that its request is seen again (a restart, a pause for memory in the middle of a batch).
- * A frame can therefore be served again from its start at any time.
+ * What changes nothing (attaching, lists, ping) is carried out anew. A request can therefore be
+ * served again from its start at any time.
  *
  * Locks: none here; the pools' are taken inside pool_execute() and its like.
  */

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The allocators of lib/ beside glibc's malloc.
+ *
+ * What it is: the rows and goals of the byte allocators, each in the workloads a (LIFO), b and c
+ * (random replacement of small and of large blocks), scan (frees between free neighbours) and the
+ * traces; the pool that b needs; instructions by the number of live blocks. Bitmap pages are in
+ * occupancy.c. What it is not: a measurement of the daemon; here a call is a call.
+ *
+ * All of one workload is measured in turn, malloc among them, in the same process and on one core.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib.h"
+#include "machine.h"
+#include "workload.h"
+
+#define ALLOCATORS_MAX 8u
+#define MIB            (UINT64_C(1) << 20)
+#define SPACE_PAIRS    200000u
+
+enum {
+    A1,
+    A2,
+    A3,
+    B,
+    C,
+    SCAN_100,
+    SCAN_1000,
+    SCAN_5000,
+    VEC_PUSH,
+    VEC_SMALL,
+    VEC_LARGE,
+    MAP,
+    WORKLOADS,
+    SPACE = WORKLOADS,
+    GROWTH,
+    GOALS
+};
+
+static const struct lib_workload {
+    const char *name;
+    double (*measure)(void *workload);
+    const char *trace;
+    uint64_t pool_bytes, lo, hi;
+    unsigned live, repeat;
+} workloads[WORKLOADS] = {
+    [A1] = {"a1", workload_lifo, NULL, 64 * MIB, 0, 0, 1, 200000},
+    [A2] = {"a2", workload_pinned, NULL, 64 * MIB, 0, 0, 1, 200000},
+    [A3] = {"a3", workload_lifo, NULL, 64 * MIB, 0, 0, 1000, 100},
+    [B] = {"b", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000},
+    [SCAN_100] = {"scan N=100", workload_scan, NULL, 64 * MIB, 0, 0, 200, 500},
+    [SCAN_1000] = {"scan N=1000", workload_scan, NULL, 64 * MIB, 0, 0, 2000, 50},
+    [SCAN_5000] = {"scan N=5000", workload_scan, NULL, 64 * MIB, 0, 0, 10000, 10},
+    [VEC_PUSH] = {"vec_push_3M", workload_trace, "vec_push_3M", 128 * MIB, 0, 0, 0, 200},
+    [VEC_SMALL] = {"vec_rand_free_25K_64", workload_trace, "vec_rand_free_25K_64", 128 * MIB, 0, 0,
+                   0, 1},
+    [VEC_LARGE] = {"vec_rand_free_7500_520", workload_trace, "vec_rand_free_7500_520", 128 * MIB, 0,
+                   0, 0, 4},
+    [MAP] = {"btree_map_50K", workload_trace, "btree_map_50K", 128 * MIB, 0, 0, 0, 1},
+    [C] = {"c", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200, 5000},
+};
+
+/* Upper bounds of the ratios; 0 where there is none. Those of the traces are 1.5 times what the
+ * best of the originals (for TLSF the original TLSF) needs beside its own malloc. */
+static const struct lib_goals {
+    const char *name;
+    double goal[GOALS];
+} goals[] = {
+    {"tlsf",
+     {[A1] = 2,
+      [B] = 0.7,
+      [C] = 0.28,
+      [VEC_PUSH] = 1.5 * 25 / 1195,
+      [VEC_SMALL] = 1.5 * 39 / 122,
+      [VEC_LARGE] = 1.5 * 41 / 61,
+      [MAP] = 1.5 * 24 / 25,
+      [SPACE] = 1.10,
+      [GROWTH] = 1.3}},
+    {"slab",
+     {[A1] = 0.8,
+      [B] = 0.25,
+      [VEC_PUSH] = 1.5 * 10 / 1195,
+      [VEC_SMALL] = 1.5 * 39 / 122,
+      [VEC_LARGE] = 1.5 * 41 / 61,
+      [MAP] = 1.5 * 10 / 25,
+      [SPACE] = 1.37,
+      [GROWTH] = 1.3}},
+    {"buddy", {[A2] = 2, [B] = 0.9, [SCAN_5000] = 4, [SPACE] = 1.40, [GROWTH] = 2.5}},
+    {"first-fit", {[B] = 2.5, [C] = 0.6, [SCAN_5000] = 15, [SPACE] = 1.12, [GROWTH] = 2.5}},
+};
+
+static double goal_of(const struct allot_byte_ops *ops, int what)
+{
+    for (size_t i = 0; i < sizeof(goals) / sizeof(goals[0]); i++)
+        if (strcmp(goals[i].name, ops->name) == 0 && goals[i].goal[what] > 0)
+            return goals[i].goal[what];
+    return BENCH_NO_GOAL;
+}
+
+static void report(struct bench *b, const struct lib_workload *what, struct bench_probe *probes,
+                   size_t n)
+{
+    char name[64], yardstick[64];
+    bool is_scan = what->measure == workload_scan;
+
+    for (size_t i = 1; i < n; i++) {
+        const struct allot_byte_ops *ops = lib_allocators[i - 1];
+        snprintf(name, sizeof(name), "%s, %s", ops->name, what->name);
+        snprintf(yardstick, sizeof(yardstick), "malloc%s", is_scan ? ", free alone" : "");
+        bench_report(b, &(struct bench_row){.name = name,
+                                            .unit = "ns",
+                                            .ours = &probes[i].series,
+                                            .yardstick = yardstick,
+                                            .yardstick_series = &probes[0].series,
+                                            .goal = goal_of(ops, (int)(what - workloads))});
+    }
+}
+
+/* malloc is the first of the probes. */
+static int run_workload(struct bench *b, const struct lib_workload *what)
+{
+    struct workload work[ALLOCATORS_MAX + 1] = {0};
+    struct bench_probe probes[ALLOCATORS_MAX + 1] = {0};
+    struct trace trace = {0};
+    char path[256];
+    size_t n = 0;
+    int rc = 0;
+
+    if (what->trace) {
+        snprintf(path, sizeof(path), "%s/%s.trace", BENCH_TRACES, what->trace);
+        rc = trace_read(&trace, path);
+    }
+    for (; !rc && n <= ALLOCATORS_MAX && (n == 0 || lib_allocators[n - 1]); n++) {
+        work[n] = (struct workload){.ops = n ? lib_allocators[n - 1] : NULL,
+                                    .pool_bytes = what->pool_bytes,
+                                    .live = what->live,
+                                    .repeat = what->repeat,
+                                    .lo = what->lo,
+                                    .hi = what->hi,
+                                    .trace = what->trace ? &trace : NULL};
+        probes[n] = (struct bench_probe){.measure = what->measure, .ctx = &work[n]};
+        rc = workload_open(&work[n]);
+    }
+    if (!rc)
+        rc = bench_rounds(b, probes, n);
+    if (!rc)
+        report(b, what, probes, n);
+    for (size_t i = 0; i < n; i++)
+        workload_close(&work[i]);
+    trace_free(&trace);
+    if (rc)
+        fprintf(stderr, "bench: workload %s failed\n", what->name);
+    return rc;
+}
+
+static int run_space(struct bench *b, const struct allot_byte_ops *ops)
+{
+    const struct workload_replacing r = {
+        .lo = workloads[B].lo, .hi = workloads[B].hi, workloads[B].live, SPACE_PAIRS};
+    struct workload_space space;
+    struct bench_series ours = {.n = 1};
+    char name[64], yardstick[64];
+
+    if (workload_space(ops, &r, &space))
+        return -1;
+    ours.values[0] = space.pool + space.metadata;
+    snprintf(name, sizeof(name), "%s, pool for b", ops->name);
+    snprintf(yardstick, sizeof(yardstick), "asked; metadata %.3f",
+             space.metadata / space.requested);
+    bench_report(b, &(struct bench_row){.name = name,
+                                        .unit = "bytes",
+                                        .ours = &ours,
+                                        .yardstick = yardstick,
+                                        .yardstick_value = space.requested,
+                                        .goal = goal_of(ops, SPACE)});
+    return 0;
+}
+
+static int run(struct bench *b)
+{
+    int rc = machine_pin(0);
+
+    for (size_t i = 0; i < WORKLOADS && !rc; i++)
+        rc = run_workload(b, &workloads[i]);
+    if (!rc)
+        rc = lib_occupancy(b);
+    for (size_t i = 0; lib_allocators[i] && !rc; i++)
+        rc = run_space(b, lib_allocators[i]);
+    for (size_t i = 0; lib_allocators[i] && !rc; i++)
+        rc = lib_instructions(b, lib_allocators[i], goal_of(lib_allocators[i], GROWTH));
+    machine_pin(MACHINE_ANY_CORE);
+    return rc;
+}
+
+const struct bench_group bench_lib = {"lib", run};

@@ -7,10 +7,16 @@
  * traces; the pool that b needs; instructions by the number of live blocks. Bitmap pages are in
  * occupancy.c. What it is not: a measurement of the daemon; here a call is a call.
  *
- * All of one workload is measured in turn, malloc among them, in the same process and on one core.
+ * All of one workload is measured in turn, malloc among them, in one process and on one core.
  */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib.h"
 #include "machine.h"
@@ -33,6 +39,8 @@ enum {
     VEC_SMALL,
     VEC_LARGE,
     MAP,
+    B_SMALL,
+    C_SMALL,
     WORKLOADS,
     SPACE = WORKLOADS,
     GROWTH,
@@ -45,11 +53,13 @@ static const struct lib_workload {
     const char *trace;
     uint64_t pool_bytes, lo, hi;
     unsigned live, repeat;
+    unsigned warm; /* pairs before the first that counts */
+    bool small_pages;
 } workloads[WORKLOADS] = {
     [A1] = {"a1", workload_lifo, NULL, 64 * MIB, 0, 0, 1, 200000},
     [A2] = {"a2", workload_pinned, NULL, 64 * MIB, 0, 0, 1, 200000},
     [A3] = {"a3", workload_lifo, NULL, 64 * MIB, 0, 0, 1000, 100},
-    [B] = {"b", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000},
+    [B] = {"b", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000, 200000},
     [SCAN_100] = {"scan N=100", workload_scan, NULL, 64 * MIB, 0, 0, 200, 500},
     [SCAN_1000] = {"scan N=1000", workload_scan, NULL, 64 * MIB, 0, 0, 2000, 50},
     [SCAN_5000] = {"scan N=5000", workload_scan, NULL, 64 * MIB, 0, 0, 10000, 10},
@@ -59,7 +69,11 @@ static const struct lib_workload {
     [VEC_LARGE] = {"vec_rand_free_7500_520", workload_trace, "vec_rand_free_7500_520", 128 * MIB, 0,
                    0, 0, 4},
     [MAP] = {"btree_map_50K", workload_trace, "btree_map_50K", 128 * MIB, 0, 0, 0, 1},
-    [C] = {"c", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200, 5000},
+    [C] = {"c", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200, 5000, 300000},
+    [B_SMALL] = {"b, small pages", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000,
+                 200000, true},
+    [C_SMALL] = {"c, small pages", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200,
+                 5000, 300000, true},
 };
 
 /* Upper bounds of the ratios; 0 where there is none. Those of the traces are 1.5 times what the
@@ -118,40 +132,62 @@ static void report(struct bench *b, const struct lib_workload *what, struct benc
     }
 }
 
+/* In a process of its own, so that malloc starts each workload as it does in a new program: what it
+ * gives back and when depends on the largest block that was ever freed. The other traces follow on
+ * vec_push_3M, whose blocks are the largest, as in the program that they were recorded from. */
+static int in_child(struct bench *b, const struct lib_workload *what, struct workload *work,
+                    struct bench_probe *probes, size_t n)
+{
+    int rc = 0, status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (size_t i = 0; i < n && !rc; i++) {
+            probes[i] = (struct bench_probe){.measure = what->measure, .ctx = &work[i]};
+            rc = workload_open(&work[i]);
+        }
+        if (!rc)
+            rc = bench_rounds(b, probes, n);
+        _exit(rc ? EXIT_FAILURE : EXIT_SUCCESS);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
+}
+
 /* malloc is the first of the probes. */
 static int run_workload(struct bench *b, const struct lib_workload *what)
 {
     struct workload work[ALLOCATORS_MAX + 1] = {0};
-    struct bench_probe probes[ALLOCATORS_MAX + 1] = {0};
     struct trace trace = {0};
     char path[256];
-    size_t n = 0;
-    int rc = 0;
+    size_t n = 0, bytes = (ALLOCATORS_MAX + 1) * sizeof(struct bench_probe);
+    struct bench_probe *probes =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int rc = probes != MAP_FAILED ? 0 : -1;
 
-    if (what->trace) {
+    if (!rc && what->trace) {
         snprintf(path, sizeof(path), "%s/%s.trace", BENCH_TRACES, what->trace);
         rc = trace_read(&trace, path);
     }
-    for (; !rc && n <= ALLOCATORS_MAX && (n == 0 || lib_allocators[n - 1]); n++) {
+    for (; n <= ALLOCATORS_MAX && (n == 0 || lib_allocators[n - 1]); n++)
         work[n] = (struct workload){.ops = n ? lib_allocators[n - 1] : NULL,
                                     .pool_bytes = what->pool_bytes,
                                     .live = what->live,
                                     .repeat = what->repeat,
+                                    .warm = what->warm,
+                                    .small_pages = what->small_pages,
                                     .lo = what->lo,
                                     .hi = what->hi,
                                     .trace = what->trace ? &trace : NULL};
-        probes[n] = (struct bench_probe){.measure = what->measure, .ctx = &work[n]};
-        rc = workload_open(&work[n]);
-    }
     if (!rc)
-        rc = bench_rounds(b, probes, n);
+        rc = in_child(b, what, work, probes, n);
     if (!rc)
         report(b, what, probes, n);
-    for (size_t i = 0; i < n; i++)
-        workload_close(&work[i]);
-    trace_free(&trace);
-    if (rc)
+    else
         fprintf(stderr, "bench: workload %s failed\n", what->name);
+    if (probes != MAP_FAILED)
+        munmap(probes, bytes);
+    trace_free(&trace);
     return rc;
 }
 

@@ -35,9 +35,14 @@ static int read_kinds(FILE *f, uint32_t *ret_n, struct trace_step **ret)
     if (read_number(f, &n) || n == 0)
         return -1;
     *ret = calloc(n, sizeof(**ret));
-    for (uint32_t i = 0; i < n; i++)
-        if (!*ret || read_number(f, &(*ret)[i].size) || read_number(f, &(*ret)[i].align))
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t size, align;
+        if (!*ret || read_number(f, &size) || read_number(f, &align) || size >= 1u << 25 ||
+            align >= 1u << 6)
             return -1;
+        (*ret)[i].size = size & ((1u << 25) - 1);
+        (*ret)[i].align = align & ((1u << 6) - 1);
+    }
     *ret_n = n;
     return 0;
 }

@@ -40,8 +40,7 @@ void workload_meta_init(struct workload_meta *m); /* which must not move any mor
 /* A trace, as told in traces/README.md. */
 struct trace_step {
     uint32_t id;
-    uint32_t size, align; /* of the block */
-    uint32_t is_free;
+    uint32_t is_free : 1, align : 6, size : 25; /* of the block */
 };
 
 struct trace {
@@ -60,8 +59,10 @@ struct workload_block {
 struct workload {
     const struct allot_byte_ops *ops; /* NULL: malloc */
     uint64_t pool_bytes;
-    unsigned live; /* blocks: depth of the stack, or number of those that are replaced */
+    bool small_pages; /* of 4 KiB, in the pool */
+    unsigned live;    /* blocks: depth of the stack, or number of those that are replaced */
     unsigned repeat;
+    unsigned warm;   /* pairs when replacing begins, uncounted: until all pages were touched */
     uint64_t lo, hi; /* sizes */
     const struct trace *trace;
 

@@ -145,12 +145,14 @@ static inline uint32_t node_scatter(uint32_t i)
     return i;
 }
 
+/* Blocks that start within the same 256 bytes have buckets side by side: what is used together is
+ * often together. The place of the 16 is random, so any pattern of positions spreads evenly. */
 static inline uint32_t nodes_hash(uint64_t pos)
 {
-    uint64_t x = pos / NODE_GRANULE;
+    uint64_t x = pos / NODE_GRANULE, group = x / 16;
 
-    x ^= x >> 32;
-    return (uint32_t)((x * 0x9E3779B97F4A7C15u) >> 32);
+    group ^= group >> 32;
+    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % 16);
 }
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)

@@ -16,7 +16,7 @@
 #define MANY  1000000u
 #define PAIRS 100000u
 
-/* Its own process group's end is waited for; what it says is searched for the sum. */
+/* The sum, from what valgrind says; negative where it said none. */
 static double collected(FILE *f)
 {
     char line[256];

@@ -132,6 +132,29 @@ static void report(struct bench *b, const struct lib_workload *what, struct benc
     }
 }
 
+static int read_trace(struct trace *t, const char *name)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s.trace", BENCH_TRACES, name);
+    return trace_read(t, path);
+}
+
+static int push_first(void)
+{
+    struct trace trace;
+    struct workload work = {.trace = &trace, .repeat = 1};
+    int rc = read_trace(&trace, workloads[VEC_PUSH].trace);
+
+    if (!rc)
+        rc = workload_open(&work);
+    if (!rc)
+        rc = workload_trace(&work) < 0 ? -1 : 0;
+    workload_close(&work);
+    trace_free(&trace);
+    return rc;
+}
+
 /* In a process of its own, so that malloc starts each workload as it does in a new program: what it
  * gives back and when depends on the largest block that was ever freed. The other traces follow on
  * vec_push_3M, whose blocks are the largest, as in the program that they were recorded from. */
@@ -143,6 +166,8 @@ static int in_child(struct bench *b, const struct lib_workload *what, struct wor
 
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (what->trace)
+            rc = push_first();
         for (size_t i = 0; i < n && !rc; i++) {
             probes[i] = (struct bench_probe){.measure = what->measure, .ctx = &work[i]};
             rc = workload_open(&work[i]);
@@ -159,16 +184,13 @@ static int run_workload(struct bench *b, const struct lib_workload *what)
 {
     struct workload work[ALLOCATORS_MAX + 1] = {0};
     struct trace trace = {0};
-    char path[256];
     size_t n = 0, bytes = (ALLOCATORS_MAX + 1) * sizeof(struct bench_probe);
     struct bench_probe *probes =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int rc = probes != MAP_FAILED ? 0 : -1;
 
-    if (!rc && what->trace) {
-        snprintf(path, sizeof(path), "%s/%s.trace", BENCH_TRACES, what->trace);
-        rc = trace_read(&trace, path);
-    }
+    if (!rc && what->trace)
+        rc = read_trace(&trace, what->trace);
     for (; n <= ALLOCATORS_MAX && (n == 0 || lib_allocators[n - 1]); n++)
         work[n] = (struct workload){.ops = n ? lib_allocators[n - 1] : NULL,
                                     .pool_bytes = what->pool_bytes,

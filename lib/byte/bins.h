@@ -2,7 +2,7 @@
 /*
  * Bins: free runs by size, for TLSF.
  *
- * Two levels of classes as in the paper: up to 8 KiB one bin for each multiple of 16 bytes, above
+ * Two levels of classes as in the paper: up to 32 KiB one bin for each multiple of 16 bytes, above
  * it 32 bins for each power of two; a bitmap of the bins that are not empty, under a one-word
  * summary, finds the next of them by two bit scans.
  *
@@ -20,8 +20,8 @@
 
 #include "nodes.h"
 
-#define BINS_EXACT     512u /* bins below are of one size, bin * 16 bytes */
-#define BINS_EXACT_LOG 9u
+#define BINS_EXACT     2048u /* bins below are of one size, bin * 16 bytes */
+#define BINS_EXACT_LOG 11u
 #define BINS_SPLIT_LOG 5u
 #define BINS_SPLIT     (1u << BINS_SPLIT_LOG)
 #define BINS_GRANULES  59u /* log2 of the largest size, 2^63 bytes, in granules */

@@ -91,10 +91,12 @@ static inline uint32_t nodes_take(struct nodes *n)
 {
     uint32_t i = n->spare;
 
-    if (i)
+    if (i) {
         n->spare = n->at[i].link[0];
-    else
+        __builtin_prefetch(&n->at[n->spare], 1);
+    } else {
         i = n->top++;
+    }
     n->taken++;
     return i;
 }

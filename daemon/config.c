@@ -297,7 +297,7 @@ static const struct {
     const struct allot_byte_ops *ops;
 } allocators[] = {
     {"tlsf", &allot_tlsf},
-    {"buddy", NULL},
+    {"buddy", &allot_buddy},
     {"slab", NULL},
     {"first-fit", NULL},
 };

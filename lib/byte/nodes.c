@@ -53,7 +53,7 @@ static uint32_t larger(uint32_t capacity)
     return more > UINT32_MAX - capacity ? UINT32_MAX : capacity + more;
 }
 
-static void forget(struct nodes *n)
+void nodes_forget(struct nodes *n)
 {
     n->at[0] = (struct node){0}; /* smaller than any run */
     n->top = 1;
@@ -73,7 +73,7 @@ bool nodes_init(struct nodes *n, const struct allot_meta *meta)
         nodes_deinit(n);
         return false;
     }
-    forget(n);
+    nodes_forget(n);
     return true;
 }
 
@@ -94,7 +94,7 @@ void nodes_reset(struct nodes *n)
         (void)resize_nodes(n, NODES_FIRST);
     if (n->bucket_capacity > 2 * NODES_FIRST)
         (void)resize_buckets(n, 2 * NODES_FIRST);
-    forget(n);
+    nodes_forget(n);
 }
 
 bool nodes_grow(struct nodes *n, uint32_t count)
@@ -103,7 +103,7 @@ bool nodes_grow(struct nodes *n, uint32_t count)
         if (n->capacity == UINT32_MAX || !resize_nodes(n, larger(n->capacity)))
             return false;
     }
-    while (n->used >= n->bucket_capacity / 2) {
+    while (n->bucket_capacity / 2 - n->used < count) {
         if (n->bucket_capacity == UINT32_MAX || !resize_buckets(n, larger(n->bucket_capacity)))
             return false;
     }

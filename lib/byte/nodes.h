@@ -54,14 +54,17 @@ struct nodes {
 
 bool nodes_init(struct nodes *n, const struct allot_meta *meta);
 void nodes_deinit(struct nodes *n);
+/* Forgets all nodes and keeps their memory. */
+void nodes_forget(struct nodes *n);
 /* Forgets all nodes and gives back memory down to what nodes_init() took. */
 void nodes_reset(struct nodes *n);
 bool nodes_grow(struct nodes *n, uint32_t count);
 
-/* Room for `count` more nodes, one of them a block. */
+/* Room for `count` more nodes, each of which may be a block. */
 static inline bool nodes_reserve(struct nodes *n, uint32_t count)
 {
-    if (__builtin_expect(n->capacity - n->taken >= count && n->used < n->bucket_capacity / 2, 1))
+    if (__builtin_expect(
+            n->capacity - n->taken >= count && n->bucket_capacity / 2 - n->used >= count, 1))
         return true;
     return nodes_grow(n, count);
 }

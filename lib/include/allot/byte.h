@@ -106,4 +106,8 @@ struct allot_byte_ops {
  * Systems", ECRTS 2004. O(1). */
 extern const struct allot_byte_ops allot_tlsf;
 
+/* Binary buddies: K. C. Knowlton, "A Fast Storage Allocator", CACM 1965. A block is the power of
+ * two from its size up, at a multiple of that. O(log n). */
+extern const struct allot_byte_ops allot_buddy;
+
 #endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Buddy: the recount of every invariant, and the list of all blocks. Both walk the whole tree of
+ * pairs, at most 60 deep, and change nothing. Free blocks that touch without being buddies are told
+ * one by one.
+ */
+#include "buddy.h"
+
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what))                                                                               \
+            return __LINE__;                                                                       \
+    } while (0)
+
+struct tally {
+    uint64_t used;
+    uint64_t free;
+    uint32_t pairs;
+    uint32_t lists; /* free halves */
+};
+
+static int check_pair(const struct buddy *d, uint32_t i, struct tally *tally)
+{
+    const struct node *at = d->nodes.at, *pair = &at[i];
+    uint32_t low = buddy_half(pair, 0), high = buddy_half(pair, 1);
+    unsigned order = buddy_order(pair);
+
+    CHECK(++tally->pairs < d->nodes.taken && *nodes_find(&d->nodes, pair->pos) == i);
+    CHECK(low != high || low == BUDDY_USED);
+    CHECK(low != BUDDY_WALL && (high == BUDDY_WALL) == (i == BUDDY_ROOT));
+    for (unsigned side = 0; side < 2; side++) {
+        uint32_t half = buddy_half(pair, side);
+        uint64_t size = UINT64_C(1) << order;
+
+        if (half == BUDDY_USED) {
+            tally->used += size;
+        } else if (half == BUDDY_FREE) {
+            uint32_t prev = pair->prev;
+
+            tally->free += size;
+            tally->lists++;
+            CHECK((prev ? at[prev].next : d->head[order]) == i);
+            CHECK(!pair->next || at[pair->next].prev == i);
+        } else if (half != BUDDY_ABSENT && half != BUDDY_WALL) {
+            uint64_t start = pair->pos - (side ? 0 : size);
+            int line;
+
+            CHECK(half < d->nodes.top && order > BUDDY_ORDER_MIN && at[half].link[1] == i);
+            CHECK(at[half].pos == start + size / 2);
+            line = check_pair(d, half, tally);
+            if (line)
+                return line;
+        }
+    }
+    return 0;
+}
+
+static int check_lists(const struct buddy *d, uint32_t free_halves)
+{
+    const struct node *at = d->nodes.at;
+    uint32_t count = 0;
+
+    for (unsigned order = 0; order <= BUDDY_ORDER_MAX; order++) {
+        CHECK((d->orders >> order & 1) == (d->head[order] != 0));
+        for (uint32_t i = d->head[order]; i; i = at[i].next) {
+            CHECK(i < d->nodes.top && buddy_order(&at[i]) == order && ++count <= free_halves);
+            CHECK(buddy_half(&at[i], 0) == BUDDY_FREE || buddy_half(&at[i], 1) == BUDDY_FREE);
+        }
+    }
+    CHECK(count == free_halves);
+    return 0;
+}
+
+static int check_nodes(const struct nodes *n, uint32_t pairs)
+{
+    uint32_t spare = 0, chained = 0;
+
+    CHECK(n->at[0].size == 0);
+    CHECK(n->top <= n->capacity && n->taken <= n->top);
+    CHECK(n->taken == 1 + pairs && n->used == pairs);
+    for (uint32_t i = n->spare; i; i = n->at[i].link[0]) {
+        CHECK(i < n->top);
+        CHECK(++spare <= n->top);
+    }
+    CHECK(spare == n->top - n->taken);
+    CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
+    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
+    for (uint32_t b = 0; b < n->buckets; b++) {
+        for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
+            CHECK(i < n->top && nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);
+            CHECK(++chained <= n->used);
+        }
+    }
+    CHECK(chained == n->used);
+    return 0;
+}
+
+int buddy_check(const struct allot_byte *b)
+{
+    const struct buddy *d = (const struct buddy *)(const void *)b;
+    struct tally tally = {0};
+    int line = check_pair(d, BUDDY_ROOT, &tally);
+
+    if (line)
+        return line;
+    CHECK(d->used == tally.used && d->total == tally.used + tally.free);
+    line = check_lists(d, tally.lists);
+    if (line)
+        return line;
+    return check_nodes(&d->nodes, tally.pairs);
+}
+
+static void dump_pair(const struct buddy *d, uint32_t i, allot_visit_fn *visit, void *ctx)
+{
+    const struct node *pair = &d->nodes.at[i];
+    uint64_t size = UINT64_C(1) << buddy_order(pair);
+
+    for (unsigned side = 0; side < 2; side++) {
+        uint32_t half = buddy_half(pair, side);
+        uint64_t start = pair->pos - (side ? 0 : size);
+
+        if (half == BUDDY_USED)
+            visit(ctx, start, size, ALLOT_RUN_USED);
+        else if (half == BUDDY_FREE)
+            visit(ctx, start, size, ALLOT_RUN_FREE);
+        else if (half != BUDDY_ABSENT && half != BUDDY_WALL)
+            dump_pair(d, half, visit, ctx);
+    }
+}
+
+int buddy_dump(const struct allot_byte *b, allot_visit_fn *visit, void *ctx)
+{
+    dump_pair((const struct buddy *)(const void *)b, BUDDY_ROOT, visit, ctx);
+    return 0;
+}

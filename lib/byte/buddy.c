@@ -51,9 +51,7 @@ static inline int round_request(uint64_t size, uint64_t align, unsigned *ret_ord
 
 static inline void set_half(struct node *pair, unsigned side, uint32_t state)
 {
-    unsigned shift = 32 * side;
-
-    pair->size = (pair->size & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)state << shift;
+    __builtin_memcpy((char *)&pair->size + sizeof(state) * side, &state, sizeof(state));
 }
 
 static inline void list_insert(struct buddy *d, uint32_t i, unsigned order)
@@ -72,14 +70,23 @@ static inline void list_insert(struct buddy *d, uint32_t i, unsigned order)
 static inline void list_remove(struct buddy *d, uint32_t i, unsigned order)
 {
     struct node *at = d->nodes.at;
-    uint32_t prev = at[i].prev, next = at[i].next;
+    uint32_t prev = at[i].prev, next = at[i].next, *link = &d->head[order];
 
     at[next].prev = prev;
-    if (prev)
-        at[prev].next = next;
-    else
-        d->head[order] = next;
-    d->orders &= ~((uint64_t)(d->head[order] == 0) << order);
+    link = prev ? &at[prev].next : link;
+    *link = next;
+    d->orders &= ~((uint64_t)((prev | next) == 0) << order);
+}
+
+/* As list_remove() of the head. */
+static inline void list_pop(struct buddy *d, uint32_t i, unsigned order)
+{
+    struct node *at = d->nodes.at;
+    uint32_t next = at[i].next;
+
+    at[next].prev = 0;
+    d->head[order] = next;
+    d->orders &= ~((uint64_t)(next == 0) << order);
 }
 
 /* `link` as from nodes_find(). */
@@ -107,7 +114,7 @@ static inline uint32_t cut(struct buddy *d, uint32_t i, uint64_t pos, unsigned o
         set_half(&at[i], buddy_side(pos, order), fresh);
         order--;
         at[fresh].pos = buddy_middle(pos, order);
-        at[fresh].size = (uint64_t)rest << (32 * !buddy_side(pos, order));
+        set_half(&at[fresh], !buddy_side(pos, order), rest);
         at[fresh].link[1] = i;
         nodes_add_block(&d->nodes, fresh);
         if (rest == BUDDY_FREE)
@@ -380,7 +387,10 @@ static int buddy_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint
     if (order > want && !nodes_reserve(&d->nodes, order - want))
         return ALLOT_E_NO_MEMORY;
     pos = free_pos(&d->nodes.at[i]);
-    list_remove(d, i, order);
+    if (i == d->head[order])
+        list_pop(d, i, order);
+    else
+        list_remove(d, i, order);
     i = cut(d, i, pos, order, want, BUDDY_FREE);
     set_half(&d->nodes.at[i], buddy_side(pos, want), BUDDY_USED);
     d->used += UINT64_C(1) << want;

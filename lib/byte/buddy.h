@@ -36,7 +36,10 @@ struct buddy {
 
 static inline uint32_t buddy_half(const struct node *pair, unsigned side)
 {
-    return (uint32_t)(pair->size >> (32 * side));
+    uint32_t state;
+
+    __builtin_memcpy(&state, (const char *)&pair->size + sizeof(state) * side, sizeof(state));
+    return state;
 }
 
 static inline unsigned buddy_order(const struct node *pair)

@@ -191,7 +191,7 @@ static void test_config__every_key(void **state)
                  "size = 16M\n"
                  "size_max = 1T\n"
                  "page_size = 64K\n"
-                 "allocator = tlsf\n"
+                 "allocator = buddy\n"
                  "ids = 281474976710655\n"
                  "quota = 3G ; a comment\n"
                  "allocations_max = 1000\n"
@@ -207,7 +207,7 @@ static void test_config__every_key(void **state)
     assert_true(pool->size == 16 * M && pool->size_max == 1024 * G && pool->page_size == 64 * K);
     assert_true(pool->ids == (UINT64_C(1) << 48) - 1 && pool->quota == 3 * G);
     assert_int_equal(pool->allocations_max, 1000);
-    assert_ptr_equal(pool->allocator, &allot_tlsf);
+    assert_ptr_equal(pool->allocator, &allot_buddy);
     assert_int_equal(pool->n_rules, 3);
     assert_true(pool->rules[0].kind == RULE_UID && pool->rules[0].id == 1000 &&
                 pool->rules[0].access == ALLOT__ACCESS__ACCESS_WRITE);

@@ -299,7 +299,7 @@ static const struct {
     {"tlsf", &allot_tlsf},
     {"buddy", &allot_buddy},
     {"slab", NULL},
-    {"first-fit", NULL},
+    {"first-fit", &allot_first_fit},
 };
 
 const struct allot_byte_ops *config_allocator(const char *name)

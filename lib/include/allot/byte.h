@@ -110,4 +110,7 @@ extern const struct allot_byte_ops allot_tlsf;
  * two from its size up, at a multiple of that. O(log n). */
 extern const struct allot_byte_ops allot_buddy;
 
+/* First fit in address order: each block at the lowest position that holds it. O(log n). */
+extern const struct allot_byte_ops allot_first_fit;
+
 #endif

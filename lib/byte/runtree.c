@@ -466,6 +466,52 @@ static void split(struct runtree *t, struct runtree_path *path, uint32_t level)
     }
 }
 
+/* Moves a part of a full leaf to a neighbour that has an eighth to spare; the path still leads to
+ * where it led. Not to the left where the leaf's first run must stay first. */
+static bool shift(struct runtree *t, struct runtree_path *path, bool stay)
+{
+    const uint32_t most = RUNTREE_LEAF_MAX - RUNTREE_LEAF_MAX / 8;
+    uint32_t i = path->node[0], count = t->at[i].leaf.count, slot, other, move;
+    struct runtree_inner *parent;
+
+    if (!t->height)
+        return false;
+    parent = &t->at[path->node[1]].inner;
+    slot = path->slot[1];
+    if (slot + 1 < parent->count && t->at[parent->child[slot + 1]].leaf.count < most) {
+        other = parent->child[slot + 1];
+        move = (count - t->at[other].leaf.count) / 2;
+        move_right(t, i, other, 0, move);
+        parent->start[slot + 1] = node_start(t, other, 0);
+        parent->largest[slot + 1] = node_largest(t, other, 0);
+        if (path->slot[0] >= count - move) {
+            path->node[0] = other;
+            path->slot[0] -= count - move;
+            path->slot[1]++;
+        }
+    } else if (!stay && slot && t->at[parent->child[slot - 1]].leaf.count < most) {
+        uint32_t before;
+
+        other = parent->child[slot - 1];
+        before = t->at[other].leaf.count;
+        move = (count - before) / 2;
+        move_left(t, other, i, 0, move);
+        parent->start[slot] = node_start(t, i, 0);
+        parent->largest[slot - 1] = node_largest(t, other, 0);
+        if (path->slot[0] < move) {
+            path->node[0] = other;
+            path->slot[0] += before;
+            path->slot[1]--;
+        } else {
+            path->slot[0] -= move;
+        }
+    } else {
+        return false;
+    }
+    parent->largest[slot] = node_largest(t, i, 0);
+    return true;
+}
+
 /* Fills a node that has become low from a neighbour, or makes one of both. The path is spent. */
 static void refill(struct runtree *t, struct runtree_path *path, uint32_t level)
 {
@@ -599,7 +645,8 @@ void runtree_set(struct runtree *t, struct runtree_path *path, uint64_t start, u
     else if (likes && slot + 1 < leaf->count && run_state(leaf->at[slot + 1]) == state)
         remove++;
     if (leaf->count + count > RUNTREE_LEAF_MAX + remove) {
-        split(t, path, 0);
+        if (!shift(t, path, drop))
+            split(t, path, 0);
         leaf = &t->at[path->node[0]].leaf;
         low = slot = path->slot[0];
     }

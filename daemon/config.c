@@ -300,6 +300,9 @@ static const struct {
     {"buddy", &allot_buddy},
     {"slab", NULL},
     {"first-fit", &allot_first_fit},
+    {"buddy", NULL},
+    {"slab", &allot_slab},
+    {"first-fit", NULL},
 };
 
 const struct allot_byte_ops *config_allocator(const char *name)

@@ -292,6 +292,8 @@ static bool do_claim(struct model *m)
         EXPECT(fine);
         return block_add(m, pos, size, align);
     }
+    if (fine && m->plan->divides && err == ALLOT_E_OVERLAP)
+        return true;
     EXPECT(err == (fine ? ALLOT_E_NO_MEMORY : ALLOT_E_OVERLAP));
     EXPECT(!fine || metadata_refused(m));
     return true;

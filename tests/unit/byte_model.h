@@ -20,6 +20,8 @@ struct byte_model_plan {
     /* Refuses only what no free run of size + align - granule holds, and largest_free() is the
      * longest free run: true of allocators that can place a block anywhere. */
     bool exact;
+    /* Free memory may be divided for blocks of one size: other claims there are refused. */
+    bool divides;
     uint64_t base; /* all managed ranges lie in [base, base+space) */
     uint64_t space;
     uint64_t size_max;

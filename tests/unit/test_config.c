@@ -383,7 +383,6 @@ static void test_config__one_mistake_one_message(void **state)
         {"[pool p]\npage_size = 5000\n", 2, "not a power of two"},
         {"[pool p]\npage_size = 2K\n", 2, "from 4096 to 1073741824"},
         {"[pool p]\npage_size = 2G\n", 2, "from 4096 to 1073741824"},
-        {"[pool p]\nallocator = slab\n", 2, "'slab' is not built into this daemon"},
         {"[pool p]\nallocator = best\n", 2, "'best' is unknown"},
         {"[pool p]\nallocator =\n", 2, "'' is unknown"},
         {"[pool p]\nids = 0\n", 2, "from 1 to 281474976710655"},
@@ -425,7 +424,7 @@ static void test_config__all_mistakes_in_one_run(void **state)
                           "[pool p]\n"
                           "size = -3\n"
                           "page_size = 5000\n"
-                          "allocator = slab\n"
+                          "allocator = best\n"
                           "ids = 17\n"
                           "access = uid:nobody-has-this-name=read *=read\n"
                           "[pool q]\n"

@@ -113,4 +113,14 @@ extern const struct allot_byte_ops allot_buddy;
 /* First fit in address order: each block at the lowest position that holds it. O(log n). */
 extern const struct allot_byte_ops allot_first_fit;
 
+/* Size classes in slabs, over an inner byte allocator: J. Bonwick, "The Slab Allocator", USENIX
+ * 1994. O(1) beside the inner allocator's calls. A claim is also refused, with OVERLAP, where alloc
+ * has divided its place for blocks of another size: rebuild before the first alloc. */
+extern const struct allot_byte_ops allot_slab;
+
+/* As allot_slab's create(), which is over TLSF, over another: one that can place and claim blocks
+ * at any multiple of 16, of any such size. */
+int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops *inner,
+                      struct allot_byte **ret);
+
 #endif

@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slabs: small blocks in slots of equal size, everything else from an inner byte allocator.
+ *
+ * A slab is 32 KiB of the inner allocator's memory, naturally aligned, so that a position tells
+ * where its slab would be, and a hash whether there is one. It is divided into slots of one size
+ * class, with a bitmap of the free ones. Alloc takes a free slot of the first slab that has
+ * one, the slot freed last if it can, else the lowest; dealloc sets a bit. A slab whose last block
+ * goes is returned to the inner allocator, except that one empty slab, whatever its class was, is
+ * kept as the spare, so that a block that comes and goes alone costs no slab each time. The spare
+ * goes back before anything is refused, told or taken that it stands in the way of: to a user it is
+ * free memory like any other.
+ *
+ * Classes: the multiples of 16 bytes up to 128; above it a slab divided by whole numbers, eight to
+ * a power of two (four for the last), so that little is left over at its end; up to 8 KiB.
+ * A request gets the smallest class that is a multiple of its alignment. Larger requests, and those
+ * whose alignment would make such a class more than twice what they need, go to the inner
+ * allocator.
+ *
+ * A block of a class may also be a single: a block of the inner allocator that has the class's
+ * size. Alloc makes one where there is no room for a slab, and claim makes one unless the block is
+ * a slot of a slab that is there already. So all memory can be used to the last granule, what
+ * claims need is the block and nothing around it, and their order does not matter. Singles that a
+ * rebuild made cost as much metadata as the inner allocator's blocks until they are freed.
+ *
+ * It is not ordered by address, has no lists of blocks to free later, and moves nothing.
+ *
+ * Invariants: every slab is one block of the inner allocator. A slab is in its class's list if and
+ * only if it has a free slot. At most one is empty, and that is the spare; the spare may have come
+ * into use since.
+ *
+ * Locks: none. Limits: 2^31 slabs, and those of the inner allocator, which must be one that takes
+ * any multiple of 16 for a place and a size: TLSF or first-fit.
+ */
+#include "slab.h"
+
+#define NO_CLASS    SLAB_CLASSES
+#define FINE_MAX    128u /* classes up to it are the multiples of the granule */
+#define SPLIT       8u   /* classes a power of two */
+#define ALIGN_SLACK 64u  /* a size below it may get a class of twice as much */
+
+static inline struct slabs *slabs_of(const struct allot_byte *b)
+{
+    return (struct slabs *)(uintptr_t)b;
+}
+
+/* Classes. */
+
+static void add_class(struct slabs *h, uint32_t size)
+{
+    struct slab_class *class = &h->class[h->class_count];
+    uint32_t last = h->class_count ? h->class[h->class_count - 1].size : 0;
+
+    if (size == last)
+        return; /* as rounding may have it */
+    class->size = size;
+    class->slots = (uint32_t)SLAB_SIZE / size;
+    class->inverse = (UINT64_C(1) << 32) / size + 1;
+    for (uint32_t i = last / NODE_GRANULE + (last != 0); i <= size / NODE_GRANULE; i++)
+        h->class_of[i] = (uint8_t)h->class_count;
+    h->class_count++;
+}
+
+static void make_classes(struct slabs *h)
+{
+    h->class_count = 0;
+    for (uint32_t size = NODE_GRANULE; size <= FINE_MAX; size += NODE_GRANULE)
+        add_class(h, size);
+    for (uint32_t slots = (uint32_t)SLAB_SIZE / FINE_MAX; slots > SLAB_SIZE / SLAB_BLOCK_MAX;) {
+        uint32_t below = 1u << (31 - __builtin_clz(slots - 1)); /* the next power of two */
+
+        slots -= below > SPLIT ? below / SPLIT : 1;
+        add_class(h, ALLOT_ALIGN_DOWN((uint32_t)SLAB_SIZE / slots, NODE_GRANULE));
+    }
+}
+
+static __attribute__((noinline)) uint32_t class_aligned(const struct slabs *h, uint64_t size,
+                                                        uint64_t align)
+{
+    uint64_t limit = 2 * (size > ALIGN_SLACK ? size : ALIGN_SLACK);
+    uint32_t c;
+
+    if (align > SLAB_BLOCK_MAX)
+        return NO_CLASS;
+    for (c = h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]; c < h->class_count; c++) {
+        if (h->class[c].size > limit)
+            return NO_CLASS;
+        if (ALLOT_IS_ALIGNED(h->class[c].size, align))
+            return c;
+    }
+    return NO_CLASS;
+}
+
+/* NO_CLASS also for a size or an alignment that is none. */
+static inline uint32_t class_for(const struct slabs *h, uint64_t size, uint64_t align)
+{
+    if (__builtin_expect(size - 1 >= SLAB_BLOCK_MAX || !ALLOT_IS_POW2(align), 0))
+        return NO_CLASS;
+    if (__builtin_expect(align > NODE_GRANULE, 0))
+        return class_aligned(h, size, align);
+    return h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE];
+}
+
+/* What the inner allocator is asked for where the block is no slot. */
+static inline uint64_t inner_size(const struct slabs *h, uint64_t size, uint32_t class)
+{
+    return class == NO_CLASS ? size : h->class[class].size;
+}
+
+/* Slabs. */
+
+/* 0 if `pos` is in none. */
+static inline uint32_t slab_at(const struct slabs *h, uint64_t pos)
+{
+    return *nodes_find(&h->nodes, ALLOT_ALIGN_DOWN(pos, SLAB_SIZE));
+}
+
+static inline bool is_empty(const struct slabs *h, uint32_t s)
+{
+    return h->slots[s].free == h->class[h->slots[s].class].slots;
+}
+
+static inline void list_push(struct slabs *h, uint32_t s)
+{
+    struct node *at = h->nodes.at;
+    uint32_t *head = &h->class[h->slots[s].class].partial;
+
+    at[s].prev = 0;
+    at[s].next = *head;
+    at[*head].prev = s; /* that of at[0] is never read */
+    *head = s;
+}
+
+static inline void list_remove(struct slabs *h, uint32_t s)
+{
+    struct node *at = h->nodes.at;
+    uint32_t prev = at[s].prev, next = at[s].next;
+
+    at[next].prev = prev;
+    if (prev)
+        at[prev].next = next;
+    else
+        h->class[h->slots[s].class].partial = next;
+}
+
+/* Divides empty slab `s`, which is in no list, and puts it into the class's. */
+static void divide(struct slabs *h, uint32_t s, uint32_t class)
+{
+    struct slots *slots = &h->slots[s];
+    uint32_t left = h->class[class].slots, word = 0;
+
+    slots->class = (uint16_t) class;
+    slots->hint = 0;
+    slots->free = left;
+    slots->summary = 0;
+    for (; left >= 64; left -= 64, word++) {
+        slots->map[word] = ~UINT64_C(0);
+        slots->summary |= UINT64_C(1) << word;
+    }
+    if (left) {
+        slots->map[word] = (UINT64_C(1) << left) - 1;
+        slots->summary |= UINT64_C(1) << word++;
+    }
+    for (; word < SLAB_WORDS; word++)
+        slots->map[word] = 0;
+    list_push(h, s);
+}
+
+/* Gives empty slab `s` back to the inner allocator. */
+static void slab_release(struct slabs *h, uint32_t s)
+{
+    uint64_t pos = h->nodes.at[s].pos;
+
+    list_remove(h, s);
+    nodes_drop_block(&h->nodes, nodes_find(&h->nodes, pos));
+    nodes_give(&h->nodes, s);
+    if (h->last == s)
+        h->last = 0;
+    h->inner->ops->dealloc(h->inner, pos, SLAB_SIZE, SLAB_SIZE); /* cannot fail: it is there */
+}
+
+/* The empty slab, if there is one; else 0. */
+static uint32_t empty_slab(const struct slabs *h)
+{
+    return h->spare && is_empty(h, h->spare) ? h->spare : 0;
+}
+
+/* True if there was one. */
+static bool release_spare(struct slabs *h)
+{
+    uint32_t s = empty_slab(h);
+
+    h->spare = 0;
+    if (s)
+        slab_release(h, s);
+    return s;
+}
+
+static void release_spare_in(struct slabs *h, uint64_t start, uint64_t size)
+{
+    uint32_t s = empty_slab(h);
+
+    if (s && h->nodes.at[s].pos < start + size && start < h->nodes.at[s].pos + SLAB_SIZE)
+        release_spare(h);
+}
+
+static bool reserve(struct slabs *h)
+{
+    void *slots;
+
+    if (!nodes_reserve(&h->nodes, 1))
+        return false;
+    if (h->slots_capacity >= h->nodes.capacity)
+        return true;
+    slots =
+        h->nodes.meta.resize(h->nodes.meta.ctx, h->slots, h->slots_capacity * sizeof(struct slots),
+                             h->nodes.capacity * sizeof(struct slots));
+    if (!slots)
+        return false;
+    h->slots = slots;
+    h->slots_capacity = h->nodes.capacity;
+    return true;
+}
+
+/* Makes a slab for the class, whose list is empty. */
+static bool slab_make(struct slabs *h, uint32_t class)
+{
+    uint32_t s = empty_slab(h);
+    uint64_t pos;
+
+    if (s) {
+        list_remove(h, s);
+        divide(h, s, class);
+        return true;
+    }
+    if (h->inner->ops->largest_free(h->inner) < SLAB_SIZE || !reserve(h) ||
+        h->inner->ops->alloc(h->inner, SLAB_SIZE, SLAB_SIZE, &pos))
+        return false;
+    s = nodes_take(&h->nodes);
+    h->nodes.at[s].pos = pos;
+    h->nodes.at[s].size = SLAB_SIZE;
+    nodes_add_block(&h->nodes, s);
+    divide(h, s, class);
+    return true;
+}
+
+static inline void slot_take(struct slabs *h, uint32_t s, uint32_t slot)
+{
+    struct slots *slots = &h->slots[s];
+    uint64_t *word = &slots->map[slot / 64];
+
+    *word &= ~(UINT64_C(1) << (slot % 64));
+    if (!*word)
+        slots->summary &= ~(UINT64_C(1) << (slot / 64));
+    h->filled += h->class[slots->class].size;
+    if (--slots->free == 0)
+        list_remove(h, s);
+}
+
+/* The slot of slab `s` that starts at `pos`; its number of slots where none does. */
+static inline uint32_t slot_at(const struct slabs *h, uint32_t s, uint64_t pos)
+{
+    const struct slab_class *class = &h->class[h->slots[s].class];
+    uint64_t offset = pos % SLAB_SIZE;
+    uint32_t slot = (uint32_t)((offset * class->inverse) >> 32);
+
+    return slot * (uint64_t) class->size == offset && slot < class->slots ? slot : class->slots;
+}
+
+/* True if a block of slab `s` starts at `pos`. */
+static inline bool slot_is_used(const struct slabs *h, uint32_t s, uint64_t pos, uint32_t *ret_slot)
+{
+    uint32_t slot = slot_at(h, s, pos);
+
+    *ret_slot = slot;
+    return slot < h->class[h->slots[s].class].slots &&
+           !(h->slots[s].map[slot / 64] >> (slot % 64) & 1);
+}
+
+/* Life. */
+
+static void forget(struct slabs *h)
+{
+    nodes_reset(&h->nodes);
+    h->last = 0;
+    h->spare = 0;
+    h->filled = 0;
+    for (uint32_t c = 0; c < h->class_count; c++)
+        h->class[c].partial = 0;
+}
+
+int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops *inner,
+                      struct allot_byte **ret)
+{
+    struct slabs *h = meta->resize(meta->ctx, NULL, 0, sizeof(*h));
+
+    if (!h)
+        return ALLOT_E_NO_MEMORY;
+    if (inner->create(meta, &h->inner)) {
+        meta->resize(meta->ctx, h, sizeof(*h), 0);
+        return ALLOT_E_NO_MEMORY;
+    }
+    if (!nodes_init(&h->nodes, meta)) {
+        inner->destroy(h->inner);
+        meta->resize(meta->ctx, h, sizeof(*h), 0);
+        return ALLOT_E_NO_MEMORY;
+    }
+    h->base.ops = &allot_slab;
+    h->slots = NULL;
+    h->slots_capacity = 0;
+    make_classes(h);
+    forget(h);
+    *ret = &h->base;
+    return 0;
+}
+
+static int slab_create(const struct allot_meta *meta, struct allot_byte **ret)
+{
+    return allot_slab_create(meta, &allot_tlsf, ret);
+}
+
+static void slab_destroy(struct allot_byte *b)
+{
+    struct slabs *h = slabs_of(b);
+    struct allot_meta meta;
+
+    if (!b)
+        return;
+    meta = h->nodes.meta;
+    h->inner->ops->destroy(h->inner);
+    nodes_deinit(&h->nodes);
+    if (h->slots)
+        meta.resize(meta.ctx, h->slots, h->slots_capacity * sizeof(struct slots), 0);
+    meta.resize(meta.ctx, h, sizeof(*h), 0);
+}
+
+/* Ranges. */
+
+static int slab_init(struct allot_byte *b, uint64_t start, uint64_t size)
+{
+    struct slabs *h = slabs_of(b);
+    int err = h->inner->ops->init(h->inner, start, size);
+
+    if (!err)
+        forget(h);
+    return err;
+}
+
+static int slab_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
+{
+    struct slabs *h = slabs_of(b);
+
+    return h->inner->ops->add_memory(h->inner, start, size);
+}
+
+static int slab_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
+                          uint64_t *ret_start, uint64_t *ret_size)
+{
+    struct slabs *h = slabs_of(b);
+    int err;
+
+    if (!ALLOT_IS_POW2(granule))
+        return ALLOT_E_INVALID;
+    if (near < UINT64_MAX)
+        release_spare_in(h, near, 1);
+    err = h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
+    if (err != ALLOT_E_NOT_ALLOCATED || slab_at(h, near) || !release_spare(h))
+        return err;
+    return h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
+}
+
+/* Blocks. */
+
+/* A block of the inner allocator. */
+static __attribute__((noinline)) int alloc_single(struct slabs *h, uint64_t size, uint64_t align,
+                                                  uint64_t *ret_pos)
+{
+    int err = h->inner->ops->alloc(h->inner, size, align, ret_pos);
+
+    if (err == ALLOT_E_NO_MEMORY && release_spare(h))
+        err = h->inner->ops->alloc(h->inner, size, align, ret_pos);
+    return err;
+}
+
+static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
+{
+    struct slabs *h = slabs_of(b);
+    uint32_t c = class_for(h, size, align), s, word, slot;
+
+    if (__builtin_expect(c == NO_CLASS, 0))
+        return alloc_single(h, size, align, ret_pos);
+    if (__builtin_expect(!h->class[c].partial, 0) && !slab_make(h, c))
+        return alloc_single(h, h->class[c].size, align, ret_pos);
+    s = h->class[c].partial;
+    slot = h->slots[s].hint;
+    if (!(h->slots[s].map[slot / 64] >> (slot % 64) & 1)) {
+        word = (uint32_t)__builtin_ctzll(h->slots[s].summary);
+        slot = word * 64 + (uint32_t)__builtin_ctzll(h->slots[s].map[word]);
+    }
+    *ret_pos = h->nodes.at[s].pos + slot * (uint64_t)h->class[c].size;
+    slot_take(h, s, slot);
+    return 0;
+}
+
+static int slab_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
+                          uint64_t *ret_start, uint64_t *ret_size)
+{
+    const struct slabs *h = slabs_of(b);
+
+    size = inner_size(h, size, class_for(h, size, align));
+    return h->inner->ops->footprint(h->inner, pos, size, align, ret_start, ret_size);
+}
+
+static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
+{
+    struct slabs *h = slabs_of(b);
+    uint32_t c = class_for(h, size, align), s, slot;
+    int err = slab_footprint(b, pos, size, align, &pos, &size);
+
+    if (err)
+        return err;
+    s = slab_at(h, pos);
+    if (s && h->slots[s].class == c) {
+        slot = slot_at(h, s, pos);
+        if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1) {
+            slot_take(h, s, slot);
+            return 0;
+        }
+    }
+    release_spare_in(h, pos, size);
+    return h->inner->ops->claim(h->inner, pos, size, align);
+}
+
+static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
+{
+    struct slabs *h = slabs_of(b);
+    uint32_t c = class_for(h, size, align), s, slot;
+    struct slots *slots;
+
+    s = h->last;
+    if (h->nodes.at[s].pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE) || !s) {
+        s = slab_at(h, pos);
+        h->last = s;
+    }
+    if (__builtin_expect(!s || c == NO_CLASS, 0)) {
+        uint64_t rounded;
+
+        if (s && size && ALLOT_IS_POW2(align) && allot_align_up(size, NODE_GRANULE, &rounded))
+            return ALLOT_E_NOT_ALLOCATED; /* it has no slots so large */
+        return h->inner->ops->dealloc(h->inner, pos, inner_size(h, size, c), align);
+    }
+    slots = &h->slots[s];
+    if (slots->class != c || !slot_is_used(h, s, pos, &slot))
+        return ALLOT_E_NOT_ALLOCATED;
+    slots->map[slot / 64] |= UINT64_C(1) << (slot % 64);
+    slots->summary |= UINT64_C(1) << (slot / 64);
+    if (slots->hint != slot) /* a store that is not made delays no later load */
+        slots->hint = (uint16_t)slot;
+    h->filled -= h->class[c].size;
+    if (slots->free++ == 0)
+        list_push(h, s);
+    if (slots->free == h->class[c].slots && s != h->spare) {
+        if (empty_slab(h))
+            slab_release(h, s);
+        else
+            h->spare = s;
+    }
+    return 0;
+}
+
+static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
+                        uint64_t new_size)
+{
+    struct slabs *h = slabs_of(b);
+    uint32_t c = class_for(h, size, align), s = slab_at(h, pos), fresh, slot;
+    uint64_t rounded;
+
+    if (!size || !ALLOT_IS_POW2(align) || !new_size ||
+        !allot_align_up(new_size, NODE_GRANULE, &rounded))
+        return ALLOT_E_INVALID;
+    fresh = class_for(h, new_size, align);
+    if (!s) {
+        int err;
+
+        size = inner_size(h, size, c);
+        new_size = inner_size(h, new_size, fresh);
+        err = h->inner->ops->realloc(h->inner, pos, size, align, new_size);
+        if (err == ALLOT_E_NO_MEMORY && release_spare(h))
+            err = h->inner->ops->realloc(h->inner, pos, size, align, new_size);
+        return err;
+    }
+    if (h->slots[s].class != c || !slot_is_used(h, s, pos, &slot))
+        return ALLOT_E_NOT_ALLOCATED;
+    return fresh == c ? 0 : ALLOT_E_NO_MEMORY;
+}
+
+static int slab_usable_size(const struct allot_byte *b, uint64_t pos, uint64_t *ret_size)
+{
+    const struct slabs *h = slabs_of(b);
+    uint32_t s = slab_at(h, pos), slot;
+
+    if (!s)
+        return h->inner->ops->usable_size(h->inner, pos, ret_size);
+    if (!slot_is_used(h, s, pos, &slot))
+        return ALLOT_E_NOT_ALLOCATED;
+    *ret_size = h->class[h->slots[s].class].size;
+    return 0;
+}
+
+/* Totals. */
+
+static uint64_t slab_largest_free(const struct allot_byte *b)
+{
+    struct slabs *h = slabs_of(b);
+    uint64_t largest;
+
+    release_spare(h);
+    largest = h->inner->ops->largest_free(h->inner);
+    if (largest > SLAB_BLOCK_MAX)
+        return largest;
+    for (uint32_t c = h->class_count; c--;)
+        if (h->class[c].partial || h->class[c].size <= largest)
+            return h->class[c].size;
+    return 0;
+}
+
+static uint64_t slab_total_bytes(const struct allot_byte *b)
+{
+    const struct slabs *h = slabs_of(b);
+
+    return h->inner->ops->total_bytes(h->inner);
+}
+
+static uint64_t slab_used_bytes(const struct allot_byte *b)
+{
+    const struct slabs *h = slabs_of(b);
+
+    return h->inner->ops->used_bytes(h->inner) - h->nodes.used * SLAB_SIZE + h->filled;
+}
+
+static uint64_t slab_available_bytes(const struct allot_byte *b)
+{
+    return slab_total_bytes(b) - slab_used_bytes(b);
+}
+
+static uint64_t slab_metadata_bytes(const struct allot_byte *b)
+{
+    const struct slabs *h = slabs_of(b);
+
+    return sizeof(*h) + nodes_metadata_bytes(&h->nodes) + h->slots_capacity * sizeof(struct slots) +
+           h->inner->ops->metadata_bytes(h->inner);
+}
+
+const struct allot_byte_ops allot_slab = {
+    .name = "slab",
+    .create = slab_create,
+    .destroy = slab_destroy,
+    .init = slab_init,
+    .add_memory = slab_add_memory,
+    .take_back = slab_take_back,
+    .alloc = slab_alloc,
+    .claim = slab_claim,
+    .footprint = slab_footprint,
+    .dealloc = slab_dealloc,
+    .realloc = slab_realloc,
+    .usable_size = slab_usable_size,
+    .largest_free = slab_largest_free,
+    .total_bytes = slab_total_bytes,
+    .used_bytes = slab_used_bytes,
+    .available_bytes = slab_available_bytes,
+    .metadata_bytes = slab_metadata_bytes,
+    .check = slabs_check,
+    .dump = slabs_dump,
+};

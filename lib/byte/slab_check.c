@@ -22,7 +22,8 @@ static int check_slab(const struct slabs *h, uint32_t s, uint64_t *filled)
     CHECK(h->inner->ops->usable_size(h->inner, pos, &size) == 0 && size == SLAB_SIZE);
     for (uint32_t word = 0; word < SLAB_WORDS; word++) {
         CHECK(!slots->map[word] == !(slots->summary >> word & 1));
-        free += (uint32_t)__builtin_popcountll(slots->map[word]);
+        for (uint64_t bits = slots->map[word]; bits; bits &= bits - 1)
+            free++;
         if (class->slots < (word + 1) * 64)
             CHECK(!(slots->map[word] >> (class->slots > word * 64 ? class->slots % 64 : 0)));
     }

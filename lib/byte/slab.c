@@ -55,7 +55,6 @@ static void add_class(struct slabs *h, uint32_t size)
         return; /* as rounding may have it */
     class->size = size;
     class->slots = (uint32_t)SLAB_SIZE / size;
-    class->inverse = (UINT64_C(1) << 32) / size + 1;
     for (uint32_t i = last / NODE_GRANULE + (last != 0); i <= size / NODE_GRANULE; i++)
         h->class_of[i] = (uint8_t)h->class_count;
     h->class_count++;
@@ -117,10 +116,10 @@ static inline uint32_t slab_at(const struct slabs *h, uint64_t pos)
 
 static inline bool is_empty(const struct slabs *h, uint32_t s)
 {
-    return h->slots[s].free == h->class[h->slots[s].class].slots;
+    return h->slots[s].free == h->slots[s].count;
 }
 
-static inline void list_push(struct slabs *h, uint32_t s)
+static __attribute__((noinline)) void list_push(struct slabs *h, uint32_t s)
 {
     struct node *at = h->nodes.at;
     uint32_t *head = &h->class[h->slots[s].class].partial;
@@ -131,7 +130,7 @@ static inline void list_push(struct slabs *h, uint32_t s)
     *head = s;
 }
 
-static inline void list_remove(struct slabs *h, uint32_t s)
+static __attribute__((noinline)) void list_remove(struct slabs *h, uint32_t s)
 {
     struct node *at = h->nodes.at;
     uint32_t prev = at[s].prev, next = at[s].next;
@@ -151,7 +150,11 @@ static void divide(struct slabs *h, uint32_t s, uint32_t class)
 
     slots->class = (uint16_t) class;
     slots->hint = 0;
-    slots->free = left;
+    slots->pos = h->nodes.at[s].pos;
+    slots->size = h->class[class].size;
+    slots->inverse = (uint32_t)((UINT64_C(1) << 32) / slots->size + 1);
+    slots->count = (uint16_t)left;
+    slots->free = (uint16_t)left;
     slots->summary = 0;
     for (; left >= 64; left -= 64, word++) {
         slots->map[word] = ~UINT64_C(0);
@@ -223,7 +226,7 @@ static bool reserve(struct slabs *h)
 }
 
 /* Makes a slab for the class, whose list is empty. */
-static bool slab_make(struct slabs *h, uint32_t class)
+static __attribute__((noinline)) bool slab_make(struct slabs *h, uint32_t class)
 {
     uint32_t s = empty_slab(h);
     uint64_t pos;
@@ -247,34 +250,31 @@ static bool slab_make(struct slabs *h, uint32_t class)
 static inline void slot_take(struct slabs *h, uint32_t s, uint32_t slot)
 {
     struct slots *slots = &h->slots[s];
-    uint64_t *word = &slots->map[slot / 64];
+    uint64_t left = slots->map[slot / 64] & ~(UINT64_C(1) << (slot % 64));
 
-    *word &= ~(UINT64_C(1) << (slot % 64));
-    if (!*word)
-        slots->summary &= ~(UINT64_C(1) << (slot / 64));
-    h->filled += h->class[slots->class].size;
+    slots->map[slot / 64] = left;
+    slots->summary &= ~((uint64_t)(left == 0) << (slot / 64)); /* a branch would be mispredicted */
+    h->filled += slots->size;
     if (--slots->free == 0)
         list_remove(h, s);
 }
 
-/* The slot of slab `s` that starts at `pos`; its number of slots where none does. */
-static inline uint32_t slot_at(const struct slabs *h, uint32_t s, uint64_t pos)
+/* The slot that starts at `pos`; the number of slots where none does. */
+static inline uint32_t slot_at(const struct slots *slots, uint64_t pos)
 {
-    const struct slab_class *class = &h->class[h->slots[s].class];
     uint64_t offset = pos % SLAB_SIZE;
-    uint32_t slot = (uint32_t)((offset * class->inverse) >> 32);
+    uint32_t slot = (uint32_t)((offset * slots->inverse) >> 32);
 
-    return slot * (uint64_t) class->size == offset && slot < class->slots ? slot : class->slots;
+    return slot * slots->size == offset && slot < slots->count ? slot : slots->count;
 }
 
-/* True if a block of slab `s` starts at `pos`. */
-static inline bool slot_is_used(const struct slabs *h, uint32_t s, uint64_t pos, uint32_t *ret_slot)
+/* True if a block starts at `pos`. */
+static inline bool slot_is_used(const struct slots *slots, uint64_t pos, uint32_t *ret_slot)
 {
-    uint32_t slot = slot_at(h, s, pos);
+    uint32_t slot = slot_at(slots, pos);
 
     *ret_slot = slot;
-    return slot < h->class[h->slots[s].class].slots &&
-           !(h->slots[s].map[slot / 64] >> (slot % 64) & 1);
+    return slot < slots->count && !(slots->map[slot / 64] >> (slot % 64) & 1);
 }
 
 /* Life. */
@@ -385,20 +385,22 @@ static __attribute__((noinline)) int alloc_single(struct slabs *h, uint64_t size
 static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct slabs *h = slabs_of(b);
-    uint32_t c = class_for(h, size, align), s, word, slot;
+    uint32_t c = class_for(h, size, align), slot;
+    struct slots *slots;
 
     if (__builtin_expect(c == NO_CLASS, 0))
         return alloc_single(h, size, align, ret_pos);
     if (__builtin_expect(!h->class[c].partial, 0) && !slab_make(h, c))
         return alloc_single(h, h->class[c].size, align, ret_pos);
-    s = h->class[c].partial;
-    slot = h->slots[s].hint;
-    if (!(h->slots[s].map[slot / 64] >> (slot % 64) & 1)) {
-        word = (uint32_t)__builtin_ctzll(h->slots[s].summary);
-        slot = word * 64 + (uint32_t)__builtin_ctzll(h->slots[s].map[word]);
+    slots = &h->slots[h->class[c].partial];
+    slot = slots->hint;
+    if (!(slots->map[slot / 64] >> (slot % 64) & 1)) {
+        uint32_t word = (uint32_t)__builtin_ctzll(slots->summary);
+
+        slot = word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
     }
-    *ret_pos = h->nodes.at[s].pos + slot * (uint64_t)h->class[c].size;
-    slot_take(h, s, slot);
+    *ret_pos = slots->pos + slot * slots->size;
+    slot_take(h, h->class[c].partial, slot);
     return 0;
 }
 
@@ -421,7 +423,7 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
         return err;
     s = slab_at(h, pos);
     if (s && h->slots[s].class == c) {
-        slot = slot_at(h, s, pos);
+        slot = slot_at(&h->slots[s], pos);
         if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1) {
             slot_take(h, s, slot);
             return 0;
@@ -438,7 +440,7 @@ static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     struct slots *slots;
 
     s = h->last;
-    if (h->nodes.at[s].pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE) || !s) {
+    if (!s || h->nodes.at[s].pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE)) {
         s = slab_at(h, pos);
         h->last = s;
     }
@@ -450,16 +452,16 @@ static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
         return h->inner->ops->dealloc(h->inner, pos, inner_size(h, size, c), align);
     }
     slots = &h->slots[s];
-    if (slots->class != c || !slot_is_used(h, s, pos, &slot))
+    if (slots->class != c || !slot_is_used(slots, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
     slots->map[slot / 64] |= UINT64_C(1) << (slot % 64);
     slots->summary |= UINT64_C(1) << (slot / 64);
     if (slots->hint != slot) /* a store that is not made delays no later load */
         slots->hint = (uint16_t)slot;
-    h->filled -= h->class[c].size;
+    h->filled -= slots->size;
     if (slots->free++ == 0)
         list_push(h, s);
-    if (slots->free == h->class[c].slots && s != h->spare) {
+    if (slots->free == slots->count && s != h->spare) {
         if (empty_slab(h))
             slab_release(h, s);
         else
@@ -489,7 +491,7 @@ static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
             err = h->inner->ops->realloc(h->inner, pos, size, align, new_size);
         return err;
     }
-    if (h->slots[s].class != c || !slot_is_used(h, s, pos, &slot))
+    if (h->slots[s].class != c || !slot_is_used(&h->slots[s], pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
     return fresh == c ? 0 : ALLOT_E_NO_MEMORY;
 }
@@ -501,7 +503,7 @@ static int slab_usable_size(const struct allot_byte *b, uint64_t pos, uint64_t *
 
     if (!s)
         return h->inner->ops->usable_size(h->inner, pos, ret_size);
-    if (!slot_is_used(h, s, pos, &slot))
+    if (!slot_is_used(&h->slots[s], pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
     *ret_size = h->class[h->slots[s].class].size;
     return 0;

@@ -130,7 +130,8 @@ static __attribute__((noinline)) void list_push(struct slabs *h, uint32_t s)
     *head = s;
 }
 
-static __attribute__((noinline)) void list_remove(struct slabs *h, uint32_t s)
+/* 0, so that what calls it last need not come back. */
+static __attribute__((noinline)) int list_remove(struct slabs *h, uint32_t s)
 {
     struct node *at = h->nodes.at;
     uint32_t prev = at[s].prev, next = at[s].next;
@@ -140,6 +141,7 @@ static __attribute__((noinline)) void list_remove(struct slabs *h, uint32_t s)
         at[prev].next = next;
     else
         h->class[h->slots[s].class].partial = next;
+    return 0;
 }
 
 /* Divides empty slab `s`, which is in no list, and puts it into the class's. */
@@ -247,16 +249,15 @@ static __attribute__((noinline)) bool slab_make(struct slabs *h, uint32_t class)
     return true;
 }
 
-static inline void slot_take(struct slabs *h, uint32_t s, uint32_t slot)
+/* The caller sees to the list when none is free any more. */
+static inline void slot_take(struct slabs *h, struct slots *slots, uint32_t slot)
 {
-    struct slots *slots = &h->slots[s];
     uint64_t left = slots->map[slot / 64] & ~(UINT64_C(1) << (slot % 64));
 
     slots->map[slot / 64] = left;
     slots->summary &= ~((uint64_t)(left == 0) << (slot / 64)); /* a branch would be mispredicted */
     h->filled += slots->size;
-    if (--slots->free == 0)
-        list_remove(h, s);
+    slots->free--;
 }
 
 /* The slot that starts at `pos`; the number of slots where none does. */
@@ -382,26 +383,54 @@ static __attribute__((noinline)) int alloc_single(struct slabs *h, uint64_t size
     return err;
 }
 
+/* A free slot. One word is looked through at once; in many, that of the last dealloc is likely to
+ * be free still, and then nothing has to wait for the map. */
+static inline uint32_t slot_find(const struct slots *slots)
+{
+    uint32_t slot, word;
+
+    if (slots->count <= 64)
+        return (uint32_t)__builtin_ctzll(slots->map[0]);
+    slot = slots->hint;
+    if (slots->map[slot / 64] >> (slot % 64) & 1)
+        return slot;
+    word = (uint32_t)__builtin_ctzll(slots->summary);
+    return word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
+}
+
+static inline int slot_alloc(struct slabs *h, uint32_t s, uint64_t *ret_pos)
+{
+    struct slots *slots = &h->slots[s];
+    uint32_t slot = slot_find(slots);
+
+    *ret_pos = slots->pos + slot * slots->size;
+    slot_take(h, slots, slot);
+    return __builtin_expect(slots->free == 0, 0) ? list_remove(h, s) : 0;
+}
+
+/* Without a slab that has a free slot. */
+static __attribute__((noinline)) int alloc_slow(struct slabs *h, uint64_t size, uint64_t align,
+                                                uint64_t *ret_pos)
+{
+    uint32_t c = class_for(h, size, align);
+
+    if (c != NO_CLASS && (h->class[c].partial || slab_make(h, c)))
+        return slot_alloc(h, h->class[c].partial, ret_pos);
+    return alloc_single(h, inner_size(h, size, c), align, ret_pos);
+}
+
 static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct slabs *h = slabs_of(b);
-    uint32_t c = class_for(h, size, align), slot;
-    struct slots *slots;
+    uint32_t s;
 
-    if (__builtin_expect(c == NO_CLASS, 0))
-        return alloc_single(h, size, align, ret_pos);
-    if (__builtin_expect(!h->class[c].partial, 0) && !slab_make(h, c))
-        return alloc_single(h, h->class[c].size, align, ret_pos);
-    slots = &h->slots[h->class[c].partial];
-    slot = slots->hint;
-    if (!(slots->map[slot / 64] >> (slot % 64) & 1)) {
-        uint32_t word = (uint32_t)__builtin_ctzll(slots->summary);
-
-        slot = word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
-    }
-    *ret_pos = slots->pos + slot * slots->size;
-    slot_take(h, h->class[c].partial, slot);
-    return 0;
+    if (__builtin_expect(size - 1 >= SLAB_BLOCK_MAX || align - 1 >= NODE_GRANULE, 0) ||
+        __builtin_expect((align & (align - 1)) != 0, 0))
+        return alloc_slow(h, size, align, ret_pos);
+    s = h->class[h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]].partial;
+    if (__builtin_expect(!s, 0))
+        return alloc_slow(h, size, align, ret_pos);
+    return slot_alloc(h, s, ret_pos);
 }
 
 static int slab_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
@@ -425,7 +454,9 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     if (s && h->slots[s].class == c) {
         slot = slot_at(&h->slots[s], pos);
         if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1) {
-            slot_take(h, s, slot);
+            slot_take(h, &h->slots[s], slot);
+            if (h->slots[s].free == 0)
+                list_remove(h, s);
             return 0;
         }
     }
@@ -433,24 +464,45 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     return h->inner->ops->claim(h->inner, pos, size, align);
 }
 
+/* A block of the inner allocator, or none. */
+static __attribute__((noinline)) int dealloc_single(struct slabs *h, uint64_t pos, uint64_t size,
+                                                    uint64_t align)
+{
+    uint64_t rounded;
+
+    if (slab_at(h, pos) && size && ALLOT_IS_POW2(align) &&
+        allot_align_up(size, NODE_GRANULE, &rounded))
+        return ALLOT_E_NOT_ALLOCATED; /* a slab has no slots so large */
+    size = inner_size(h, size, class_for(h, size, align));
+    return h->inner->ops->dealloc(h->inner, pos, size, align);
+}
+
+/* Slab `s` has its first free slot, or only free ones. */
+static __attribute__((noinline)) int slab_turned(struct slabs *h, uint32_t s)
+{
+    if (h->slots[s].free == 1)
+        list_push(h, s);
+    if (is_empty(h, s) && s != h->spare) {
+        if (empty_slab(h))
+            slab_release(h, s);
+        else
+            h->spare = s;
+    }
+    return 0;
+}
+
 static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct slabs *h = slabs_of(b);
-    uint32_t c = class_for(h, size, align), s, slot;
+    uint32_t c = class_for(h, size, align), s = h->last, slot;
     struct slots *slots;
 
-    s = h->last;
     if (!s || h->nodes.at[s].pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE)) {
         s = slab_at(h, pos);
         h->last = s;
     }
-    if (__builtin_expect(!s || c == NO_CLASS, 0)) {
-        uint64_t rounded;
-
-        if (s && size && ALLOT_IS_POW2(align) && allot_align_up(size, NODE_GRANULE, &rounded))
-            return ALLOT_E_NOT_ALLOCATED; /* it has no slots so large */
-        return h->inner->ops->dealloc(h->inner, pos, inner_size(h, size, c), align);
-    }
+    if (__builtin_expect(!s || c == NO_CLASS, 0))
+        return dealloc_single(h, pos, size, align);
     slots = &h->slots[s];
     if (slots->class != c || !slot_is_used(slots, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
@@ -459,14 +511,9 @@ static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     if (slots->hint != slot) /* a store that is not made delays no later load */
         slots->hint = (uint16_t)slot;
     h->filled -= slots->size;
-    if (slots->free++ == 0)
-        list_push(h, s);
-    if (slots->free == slots->count && s != h->spare) {
-        if (empty_slab(h))
-            slab_release(h, s);
-        else
-            h->spare = s;
-    }
+    slots->free++;
+    if (slots->free == 1 || (slots->free == slots->count && s != h->spare))
+        return slab_turned(h, s);
     return 0;
 }
 

@@ -47,6 +47,14 @@ enum {
     GOALS
 };
 
+#define LOOP(title, loop) .name = (title), .measure = workload_##loop
+#define TRACE(title)      LOOP(title, trace), .trace = (title), .pool_bytes = 128 * MIB
+#define SMALL_BLOCKS                                                                               \
+    .pool_bytes = 128 * MIB, .lo = 16, .hi = 4096, .live = 10000, .repeat = 50000, .warm = 200000
+#define LARGE_BLOCKS                                                                               \
+    .pool_bytes = 2048 * MIB, .lo = 64 * 1024, .hi = 4 * MIB, .live = 200, .repeat = 5000,         \
+    .warm = 300000
+
 static const struct lib_workload {
     const char *name;
     double (*measure)(void *workload);
@@ -56,24 +64,20 @@ static const struct lib_workload {
     unsigned warm; /* pairs before the first that counts */
     bool small_pages;
 } workloads[WORKLOADS] = {
-    [A1] = {"a1", workload_lifo, NULL, 64 * MIB, 0, 0, 1, 200000},
-    [A2] = {"a2", workload_pinned, NULL, 64 * MIB, 0, 0, 1, 200000},
-    [A3] = {"a3", workload_lifo, NULL, 64 * MIB, 0, 0, 1000, 100},
-    [B] = {"b", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000, 200000},
-    [SCAN_100] = {"scan N=100", workload_scan, NULL, 64 * MIB, 0, 0, 200, 500},
-    [SCAN_1000] = {"scan N=1000", workload_scan, NULL, 64 * MIB, 0, 0, 2000, 50},
-    [SCAN_5000] = {"scan N=5000", workload_scan, NULL, 64 * MIB, 0, 0, 10000, 10},
-    [VEC_PUSH] = {"vec_push_3M", workload_trace, "vec_push_3M", 128 * MIB, 0, 0, 0, 200},
-    [VEC_SMALL] = {"vec_rand_free_25K_64", workload_trace, "vec_rand_free_25K_64", 128 * MIB, 0, 0,
-                   0, 1},
-    [VEC_LARGE] = {"vec_rand_free_7500_520", workload_trace, "vec_rand_free_7500_520", 128 * MIB, 0,
-                   0, 0, 4},
-    [MAP] = {"btree_map_50K", workload_trace, "btree_map_50K", 128 * MIB, 0, 0, 0, 1},
-    [C] = {"c", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200, 5000, 300000},
-    [B_SMALL] = {"b, small pages", workload_replace, NULL, 128 * MIB, 16, 4096, 10000, 50000,
-                 200000, true},
-    [C_SMALL] = {"c, small pages", workload_replace, NULL, 2048 * MIB, 64 * 1024, 4 * MIB, 200,
-                 5000, 300000, true},
+    [A1] = {LOOP("a1", lifo), .pool_bytes = 64 * MIB, .live = 1, .repeat = 200000},
+    [A2] = {LOOP("a2", pinned), .pool_bytes = 64 * MIB, .live = 1, .repeat = 200000},
+    [A3] = {LOOP("a3", lifo), .pool_bytes = 64 * MIB, .live = 1000, .repeat = 100},
+    [B] = {LOOP("b", replace), SMALL_BLOCKS},
+    [C] = {LOOP("c", replace), LARGE_BLOCKS},
+    [SCAN_100] = {LOOP("scan N=100", scan), .pool_bytes = 64 * MIB, .live = 200, .repeat = 500},
+    [SCAN_1000] = {LOOP("scan N=1000", scan), .pool_bytes = 64 * MIB, .live = 2000, .repeat = 50},
+    [SCAN_5000] = {LOOP("scan N=5000", scan), .pool_bytes = 64 * MIB, .live = 10000, .repeat = 10},
+    [VEC_PUSH] = {TRACE("vec_push_3M"), .repeat = 200},
+    [VEC_SMALL] = {TRACE("vec_rand_free_25K_64"), .repeat = 1},
+    [VEC_LARGE] = {TRACE("vec_rand_free_7500_520"), .repeat = 4},
+    [MAP] = {TRACE("btree_map_50K"), .repeat = 1},
+    [B_SMALL] = {LOOP("b, small pages", replace), SMALL_BLOCKS, .small_pages = true},
+    [C_SMALL] = {LOOP("c, small pages", replace), LARGE_BLOCKS, .small_pages = true},
 };
 
 /* Upper bounds of the ratios; 0 where there is none. Those of the traces are 1.5 times what the
@@ -215,8 +219,10 @@ static int run_workload(struct bench *b, const struct lib_workload *what)
 
 static int run_space(struct bench *b, const struct allot_byte_ops *ops)
 {
-    const struct workload_replacing r = {
-        .lo = workloads[B].lo, .hi = workloads[B].hi, workloads[B].live, SPACE_PAIRS};
+    const struct workload_replacing r = {.lo = workloads[B].lo,
+                                         .hi = workloads[B].hi,
+                                         .live = workloads[B].live,
+                                         .pairs = SPACE_PAIRS};
     struct workload_space space;
     struct bench_series ours = {.n = 1};
     char name[64], yardstick[64];

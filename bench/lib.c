@@ -102,7 +102,7 @@ static const struct lib_goals {
       [VEC_PUSH] = 1.5 * 10 / 1195,
       [VEC_SMALL] = 1.5 * 39 / 122,
       [VEC_LARGE] = 1.5 * 41 / 61,
-      [MAP] = 1.5 * 10 / 25,
+      [MAP] = 1.5 * 14 / 25,
       [SPACE] = 1.37,
       [GROWTH] = 1.3}},
     {"buddy", {[A2] = 2, [B] = 0.9, [SCAN_5000] = 4, [SPACE] = 1.40, [GROWTH] = 2.5}},

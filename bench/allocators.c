@@ -6,5 +6,8 @@
 
 const struct allot_byte_ops *const lib_allocators[] = {
     &allot_tlsf,
+    &allot_slab,
+    &allot_buddy,
+    &allot_first_fit,
     NULL,
 };

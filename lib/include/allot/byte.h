@@ -85,7 +85,8 @@ struct allot_byte_ops {
     int (*realloc)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
                    uint64_t new_size);
 
-    /* Bytes from `pos` that the block's owner may use: at least the size asked for. */
+    /* Bytes from `pos` that the block's owner may use: at least the size asked for. For those whose
+     * free() knows no size: dealloc() and realloc() take it, with align 1, for the block's own. */
     int (*usable_size)(const struct allot_byte *b, uint64_t pos, uint64_t *ret_size);
 
     /* The largest size that alloc(size, 1) would grant now; 0 when full. */

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The local heap: a byte allocator whose memory comes from a grower, by pointers.
+ *
+ * It keeps no header at a block. Which blocks there are, and how large, the byte allocator knows:
+ * a free looks the size up and then frees exactly that, so a wrong pointer is told and changes
+ * nothing. It never touches a block but to copy or to clear it.
+ *
+ * Growing: by a quarter of all that it has, between 1 MiB and 64 MiB, or by the request if that is
+ * more; halved while the grower refuses and the request would still fit. What is mapped and not
+ * touched costs address space only.
+ *
+ * Giving back: when more is free than 2 MiB and than half of what is used, the run around a freed
+ * block goes back, as far as it has whole pieces of 256 KiB. Smaller runs stay, because each hole
+ * costs the kernel a mapping, of which a process may have 65,530.
+ *
+ * Invariant: what the byte allocator manages is what the grower gave and did not get back.
+ *
+ * Locks: none. Limits: those of the byte allocator.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include <allot/align.h>
+#include <allot/local.h>
+
+#include "meta.h"
+#include "trace.h"
+
+#define GROW_MIN UINT64_C(1048576)
+#define GROW_MAX UINT64_C(67108864)
+#define KEEP_MIN UINT64_C(1048576)
+#define BACK     UINT64_C(262144)
+
+/* From here clearing by dropping pages beats writing them, above all if they were never touched. */
+#define DISCARD_MIN UINT64_C(1048576)
+
+/* What a grower's ranges start at, at least: a page, or its granule if that is less. */
+#define START_MAX UINT64_C(4096)
+
+#define BLOCK_ALIGN 16u
+
+static uint64_t max64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+int allot_local_init(struct allot_local *h, const struct allot_byte_ops *ops,
+                     struct allot_grower *grower)
+{
+    struct allot_meta meta = {meta_resize, &h->meta};
+    int err;
+
+    memset(h, 0, sizeof(*h));
+    h->grower = grower;
+    meta_init(&h->meta, grower);
+    err = ops->create(&meta, &h->bytes);
+    if (err)
+        meta_deinit(&h->meta);
+    return err;
+}
+
+struct ending {
+    struct allot_grower *grower;
+    uint64_t start;
+    uint64_t size;
+};
+
+static void end_run(void *ctx, unsigned long long start, unsigned long long size,
+                    enum allot_run_state state)
+{
+    struct ending *e = ctx;
+
+    (void)state;
+    if (e->size && e->start + e->size == start) {
+        e->size += size;
+        return;
+    }
+    if (e->size)
+        (void)e->grower->ops->shrink(e->grower, e->start, e->size);
+    e->start = start;
+    e->size = size;
+}
+
+void allot_local_deinit(struct allot_local *h)
+{
+    struct ending e = {h->grower, 0, 0};
+
+    if (h->grower->ops->shrink) {
+        h->bytes->ops->dump(h->bytes, end_run, &e);
+        end_run(&e, 0, 0, ALLOT_RUN_FREE);
+    }
+    h->bytes->ops->destroy(h->bytes);
+    meta_deinit(&h->meta);
+    h->bytes = NULL;
+}
+
+/* The smallest range that surely holds such a block, and the multiple that it must start at. */
+static int least_range(const struct allot_local *h, uint64_t size, uint64_t align,
+                       uint64_t *ret_size, uint64_t *ret_align)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t granule = h->grower->ops->granule, at = min64(granule, START_MAX), start, length;
+
+    if (ops->footprint(h->bytes, 0, size, align, &start, ret_size) ||
+        !allot_align_up(*ret_size, granule, ret_size))
+        return ALLOT_E_NO_MEMORY; /* alloc() found nothing wrong with them but their size */
+    /* What may start at an odd multiple of `at` may start at any multiple. */
+    while (ops->footprint(h->bytes, at, size, align, &start, &length)) {
+        if (at >> 48)
+            return ALLOT_E_NO_MEMORY;
+        at *= 2;
+    }
+    *ret_align = at;
+    return 0;
+}
+
+static int grow(struct allot_local *h, uint64_t size, uint64_t align)
+{
+    const struct allot_grower_ops *grower = h->grower->ops;
+    uint64_t total = h->bytes->ops->total_bytes(h->bytes), least, range_align, want, start;
+    int err = least_range(h, size, align, &least, &range_align);
+
+    if (err)
+        return err;
+    want = min64(max64(total / 4, GROW_MIN), GROW_MAX);
+    want = max64(ALLOT_ALIGN_UP(want, grower->granule), least);
+    while (grower->grow(h->grower, want, range_align, &start)) {
+        if (want == least)
+            return ALLOT_E_NO_MEMORY;
+        want = max64(ALLOT_ALIGN_DOWN(want / 2, grower->granule), least);
+    }
+    err = h->bytes->ops->add_memory(h->bytes, start, want);
+    if (err) {
+        if (grower->shrink)
+            (void)grower->shrink(h->grower, start, want);
+        return err;
+    }
+    TRACE(h, ALLOT_LOCAL_GROW, start, want);
+    return 0;
+}
+
+int allot_local_grow(struct allot_local *h, size_t size)
+{
+    return size ? grow(h, size, BLOCK_ALIGN) : ALLOT_E_INVALID;
+}
+
+/* After a free at `near`. */
+static inline void settle(struct allot_local *h, uint64_t near)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t start, size;
+
+    if (ops->available_bytes(h->bytes) <= 2 * max64(KEEP_MIN, ops->used_bytes(h->bytes) / 4) ||
+        !h->grower->ops->shrink || ops->take_back(h->bytes, near, BACK, &start, &size))
+        return;
+    if (h->grower->ops->shrink(h->grower, start, size))
+        (void)ops->add_memory(h->bytes, start, size); /* cannot fail after take_back() */
+    else
+        TRACE(h, ALLOT_LOCAL_SHRINK, start, size);
+}
+
+int allot_local_alloc(struct allot_local *h, size_t size, size_t align, void **ret)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t pos;
+    int err;
+
+    size += !size;
+    err = ops->alloc(h->bytes, size, align, &pos);
+    if (err == ALLOT_E_NO_MEMORY) {
+        err = grow(h, size, align);
+        if (!err)
+            err = ops->alloc(h->bytes, size, align, &pos);
+    }
+    if (err) {
+        TRACE(h, ALLOT_LOCAL_REFUSE, 0, size);
+        return err;
+    }
+    TRACE(h, ALLOT_LOCAL_ALLOC, pos, size);
+    *ret = (void *)(uintptr_t)pos;
+    return 0;
+}
+
+void allot_local_clear(struct allot_grower *grower, void *ptr, size_t size)
+{
+    uint64_t start = (uintptr_t)ptr, end = start + size;
+    uint64_t inner = ALLOT_ALIGN_UP(start, ALLOT_GROWER_GRANULE);
+    uint64_t inner_end = ALLOT_ALIGN_DOWN(end, ALLOT_GROWER_GRANULE);
+
+    if (size < DISCARD_MIN || !grower->ops->discard ||
+        grower->ops->discard(grower, inner, inner_end - inner)) {
+        memset(ptr, 0, size);
+        return;
+    }
+    memset(ptr, 0, inner - start);
+    memset((void *)(uintptr_t)inner_end, 0, end - inner_end);
+}
+
+int allot_local_zalloc(struct allot_local *h, size_t size, size_t align, void **ret)
+{
+    int err = allot_local_alloc(h, size, align, ret);
+
+    if (!err)
+        allot_local_clear(h->grower, *ret, size);
+    return err;
+}
+
+int allot_local_free(struct allot_local *h, void *ptr)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t pos = (uintptr_t)ptr, size;
+    int err = ops->usable_size(h->bytes, pos, &size);
+
+    if (!err)
+        err = ops->dealloc(h->bytes, pos, size, 1);
+    if (err)
+        return err;
+    TRACE(h, ALLOT_LOCAL_FREE, pos, size);
+    settle(h, pos);
+    return 0;
+}
+
+int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t pos = (uintptr_t)ptr, size, now;
+    void *fresh;
+    int err = ops->usable_size(h->bytes, pos, &size);
+
+    if (err)
+        return err;
+    new_size += !new_size;
+    err = ops->realloc(h->bytes, pos, size, 1, new_size);
+    if (!err) {
+        TRACE(h, ALLOT_LOCAL_RESIZE, pos, new_size);
+        if (new_size < size && !ops->usable_size(h->bytes, pos, &now) && now < size)
+            settle(h, pos + now);
+        *ret = ptr;
+        return 0;
+    }
+    if (err != ALLOT_E_NO_MEMORY)
+        return err;
+    err = allot_local_alloc(h, new_size, BLOCK_ALIGN, &fresh);
+    if (err) {
+        /* The old block is as good as a smaller one that cannot be had. */
+        if (new_size > size)
+            return err;
+        *ret = ptr;
+        return 0;
+    }
+    memcpy(fresh, ptr, min64(size, new_size));
+    (void)allot_local_free(h, ptr);
+    *ret = fresh;
+    return 0;
+}
+
+int allot_local_usable_size(const struct allot_local *h, const void *ptr, size_t *ret)
+{
+    uint64_t size;
+    int err = h->bytes->ops->usable_size(h->bytes, (uintptr_t)ptr, &size);
+
+    if (!err)
+        *ret = size;
+    return err;
+}

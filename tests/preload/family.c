@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The malloc family as a program meets it, run with liballot-malloc.so before libc. Nothing here
+ * links allot, so the same program shows what libc's own malloc does: `family libc` succeeds where
+ * libc has handed something out, and fails under the preload.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* cmocka's header may put its own names over these; and a compiler may drop what is never read. */
+#undef malloc
+#undef calloc
+#undef free
+#undef realloc
+
+static void *volatile kept;
+static volatile size_t huge = SIZE_MAX;
+
+static void *keep(void *p)
+{
+    kept = p;
+    return kept;
+}
+
+static void test_malloc__zero_gives_a_block_of_its_own(void **state)
+{
+    void *a = keep(malloc(0)), *b = keep(calloc(0, 8)), *c = keep(realloc(NULL, 0));
+
+    (void)state;
+    assert_true(a && b && c && a != b && b != c && a != c);
+    free(a);
+    free(b);
+    free(c);
+    free(keep(NULL));
+}
+
+static void test_malloc__sets_errno_and_free_leaves_it(void **state)
+{
+    void *volatile a = malloc(100); /* volatile: a compiler knows that realloc() ends a block */
+    void *p = state;
+
+    errno = 0;
+    assert_null(keep(malloc(huge)));
+    assert_int_equal(errno, ENOMEM);
+    errno = 0;
+    assert_null(keep(calloc(huge / 2, 3)));
+    assert_int_equal(errno, ENOMEM);
+    errno = 0;
+    assert_null(keep(reallocarray(a, huge / 2, 3)));
+    assert_int_equal(errno, ENOMEM);
+    errno = 0;
+    assert_null(keep(realloc(a, huge / 2)));
+    assert_int_equal(errno, ENOMEM);
+    errno = 0;
+    assert_null(keep(aligned_alloc(huge & 48, 96)));
+    assert_int_equal(errno, EINVAL);
+    errno = 77;
+    assert_int_equal(posix_memalign(&p, huge & 48, 8), EINVAL);
+    assert_int_equal(posix_memalign(&p, 4, 8), EINVAL);
+    assert_int_equal(posix_memalign(&p, 64, huge / 2), ENOMEM);
+    assert_ptr_equal(p, state);
+    free(a);
+    free(keep(calloc(1, 64 << 20)));
+    assert_int_equal(errno, 77);
+}
+
+static void test_malloc__aligns(void **state)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *p;
+
+    (void)state;
+    for (size_t align = 8; align <= 1 << 24; align *= 2) {
+        assert_int_equal(posix_memalign(&p, align, 100), 0);
+        assert_int_equal((uintptr_t)p % align, 0);
+        assert_true(malloc_usable_size(p) >= 100);
+        memset(p, 1, malloc_usable_size(p));
+        free(p);
+        p = keep(memalign(align, 1));
+        assert_int_equal((uintptr_t)p % align, 0);
+        free(p);
+        p = keep(aligned_alloc(align, align));
+        assert_int_equal((uintptr_t)p % align, 0);
+        free(p);
+    }
+    for (size_t size = 1; size < 5000; size += 7) {
+        p = keep(malloc(size));
+        assert_int_equal((uintptr_t)p % 16, 0);
+        free(p);
+    }
+    p = keep(valloc(1));
+    assert_int_equal((uintptr_t)p % page, 0);
+    free(p);
+    p = keep(pvalloc(1));
+    assert_int_equal((uintptr_t)p % page, 0);
+    assert_true(malloc_usable_size(p) >= page);
+    free(p);
+    assert_int_equal(malloc_usable_size(NULL), 0);
+}
+
+static void test_malloc__realloc_keeps_contents(void **state)
+{
+    unsigned char *p = keep(malloc(1)), *wall;
+
+    (void)state;
+    *p = 0;
+    for (size_t size = 2; size < 1 << 22; size += size / 2) {
+        size_t old = size < 3 ? 1 : malloc_usable_size(p);
+
+        wall = keep(malloc(32)); /* so that some moves are needed */
+        p = keep(realloc(p, size));
+        assert_non_null(p);
+        for (size_t i = 0; i < old && i < size; i += 97)
+            assert_int_equal(p[i], i % 251);
+        for (size_t i = 0; i < malloc_usable_size(p); i++)
+            p[i] = (unsigned char)(i % 251);
+        free(wall);
+    }
+    p = keep(realloc(p, 300));
+    for (size_t i = 0; i < 300; i++)
+        assert_int_equal(p[i], i % 251);
+    assert_null(realloc(p, 0));
+}
+
+/* The status of a child that does `act`. */
+static int status_of(void (*act)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (!pid) {
+        (void)!freopen("/dev/null", "w", stderr);
+        act();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void free_twice(void)
+{
+    void *p = keep(malloc(10)), *again = kept;
+
+    free(p);
+    free(again);
+}
+
+static void free_inside(void)
+{
+    free((unsigned char *)keep(malloc(100)) + 16);
+}
+
+static void realloc_foreign(void)
+{
+    static unsigned char outside[64];
+
+    keep(outside + 16);
+    keep(realloc(kept, 10));
+}
+
+static void test_malloc__misuse_ends_the_program(void **state)
+{
+    void (*const acts[])(void) = {free_twice, free_inside, realloc_foreign};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
+        int status = status_of(acts[i]);
+
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    }
+}
+
+#define THREADS 4
+
+static bool stopping;
+
+static void *churn(void *arg)
+{
+    while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
+        unsigned char *p = malloc(1 + (uintptr_t)arg * 100);
+
+        p[0] = 1;
+        p = realloc(p, 3000);
+        p[2999] = 1;
+        free(p);
+    }
+    return arg;
+}
+
+static void allocate(void)
+{
+    for (unsigned i = 0; i < 100; i++)
+        free(keep(malloc(i * 100)));
+}
+
+/* A lock that another thread holds at fork() would stop the child for ever. */
+static void test_malloc__works_in_a_child_of_many_threads(void **state)
+{
+    pthread_t thread[THREADS];
+
+    (void)state;
+    alarm(60);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, churn, (void *)i), 0);
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(status_of(allocate), 0);
+    __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    alarm(0);
+}
+
+/* What libc's own allocator has handed out, after much of libc that allocates has run. */
+static size_t libc_bytes(void)
+{
+    struct mallinfo2 info;
+    pthread_t thread;
+    char *line = NULL;
+    size_t size = 0;
+    FILE *f = fopen("/proc/self/maps", "r");
+
+    while (f && getline(&line, &size, f) > 0)
+        ;
+    if (f)
+        fclose(f);
+    free(line);
+    if (asprintf(&line, "%0500d", 1) > 0)
+        free(line);
+    free(keep(strdup("a string")));
+    setenv("ALLOT_TEST_VARIABLE", "value", 1);
+    if (!pthread_create(&thread, NULL, churn, NULL))
+        pthread_join(thread, NULL);
+    free(keep(malloc(1 << 20)));
+    info = mallinfo2();
+    return info.arena + info.hblkhd;
+}
+
+static void test_malloc__libc_hands_out_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(libc_bytes(), 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_malloc__zero_gives_a_block_of_its_own),
+        cmocka_unit_test(test_malloc__sets_errno_and_free_leaves_it),
+        cmocka_unit_test(test_malloc__aligns),
+        cmocka_unit_test(test_malloc__realloc_keeps_contents),
+        cmocka_unit_test(test_malloc__misuse_ends_the_program),
+        cmocka_unit_test(test_malloc__works_in_a_child_of_many_threads),
+        cmocka_unit_test(test_malloc__libc_hands_out_nothing),
+    };
+
+    if (argc == 2 && !strcmp(argv[1], "libc")) {
+        stopping = true;
+        return libc_bytes() ? 0 : 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A heap that is made to grow eight times, each time twice as much, and says how it stands.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <allot/local.h>
+
+#define GROWTHS 8
+
+int main(void)
+{
+    static struct allot_local heap;
+    struct allot_local_stats stats;
+    uint64_t before = 0;
+    char text[128];
+
+    if (allot_local_init(&heap, &allot_tlsf, &allot_grower_raw))
+        return EXIT_FAILURE;
+    for (unsigned i = 0; i < GROWTHS; i++) {
+        size_t size = (size_t)1 << (20 + i);
+
+        if (allot_local_grow(&heap, size))
+            return EXIT_FAILURE;
+        allot_local_stats(&heap, &stats);
+        allot_local_stats_text(&stats, text, sizeof(text));
+        printf("grown by %zu: %s\n", size, text);
+        if (stats.total < before + size || stats.size != stats.total)
+            return EXIT_FAILURE;
+        before = stats.total;
+    }
+    allot_local_deinit(&heap);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A vector of 2^20 numbers that grows as it is pushed to, in a heap of its own; then what the heap
+ * says of itself.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <allot/local.h>
+
+#define PUSHES (UINT32_C(1) << 20)
+
+struct vector {
+    struct allot_local *heap;
+    uint64_t *at;
+    size_t length;
+    size_t capacity;
+};
+
+static int push(struct vector *v, uint64_t value)
+{
+    if (v->length == v->capacity) {
+        size_t capacity = v->capacity ? 2 * v->capacity : 4;
+        void *at;
+        int err = v->at ? allot_local_realloc(v->heap, v->at, capacity * sizeof(*v->at), &at)
+                        : allot_local_alloc(v->heap, capacity * sizeof(*v->at), 16, &at);
+
+        if (err)
+            return err;
+        v->at = at;
+        v->capacity = capacity;
+    }
+    v->at[v->length++] = value;
+    return 0;
+}
+
+static void print_stats(const struct allot_local *heap)
+{
+    struct allot_local_stats stats;
+    char text[128];
+
+    allot_local_stats(heap, &stats);
+    allot_local_stats_text(&stats, text, sizeof(text));
+    puts(text);
+}
+
+int main(void)
+{
+    static struct allot_local heap;
+    struct vector v = {.heap = &heap};
+    uint64_t sum = 0;
+
+    if (allot_local_init(&heap, &allot_tlsf, &allot_grower_raw))
+        return EXIT_FAILURE;
+    for (uint32_t i = 0; i < PUSHES; i++) {
+        if (push(&v, i))
+            return EXIT_FAILURE;
+    }
+    for (size_t i = 0; i < v.length; i++)
+        sum += v.at[i];
+    printf("Hello, world! %zu numbers, sum %llu\n", v.length, (unsigned long long)sum);
+    print_stats(&heap);
+    if (allot_local_free(&heap, v.at))
+        return EXIT_FAILURE;
+    print_stats(&heap);
+    allot_local_deinit(&heap);
+    return sum == (uint64_t)PUSHES * (PUSHES - 1) / 2 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

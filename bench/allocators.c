@@ -5,9 +5,5 @@
 #include "lib.h"
 
 const struct allot_byte_ops *const lib_allocators[] = {
-    &allot_tlsf,
-    &allot_slab,
-    &allot_buddy,
-    &allot_first_fit,
-    NULL,
+    &allot_tlsf, &allot_slab, &allot_buddy, &allot_first_fit, NULL,
 };

@@ -12,7 +12,7 @@ static const struct {
     const struct allot_byte_ops *ops;
 } algorithms[] = {
     {"tlsf", &allot_tlsf},
-    {"buddy", NULL},
+    {"buddy", &allot_buddy},
     {"slab", NULL},
     {"first-fit", NULL},
 };

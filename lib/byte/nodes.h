@@ -151,13 +151,19 @@ static inline uint32_t node_scatter(uint32_t i)
 }
 
 /* Blocks that start within the same 256 bytes have buckets side by side: what is used together is
- * often together. The place of the 16 is random, so any pattern of positions spreads evenly. */
+ * often together. The place of the 16 is random, so any pattern of positions spreads evenly. Who
+ * has blocks of one size only says how large they are and how many lie together. */
+#ifndef NODES_HASH_UNIT
+#define NODES_HASH_UNIT  NODE_GRANULE
+#define NODES_HASH_GROUP 16
+#endif
+
 static inline uint32_t nodes_hash(uint64_t pos)
 {
-    uint64_t x = pos / NODE_GRANULE, group = x / 16;
+    uint64_t x = pos / NODES_HASH_UNIT, group = x / NODES_HASH_GROUP;
 
     group ^= group >> 32;
-    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % 16);
+    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % NODES_HASH_GROUP);
 }
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)

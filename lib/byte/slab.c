@@ -90,6 +90,14 @@ static __attribute__((noinline)) uint32_t class_aligned(const struct slabs *h, u
     return NO_CLASS;
 }
 
+/* A request whose class is told by its size alone. */
+static inline bool is_plain(uint64_t size, uint64_t align)
+{
+    const uint32_t aligns = 1u << 1 | 1u << 2 | 1u << 4 | 1u << 8 | 1u << 16;
+
+    return size - 1 < SLAB_BLOCK_MAX && align <= NODE_GRANULE && aligns >> align & 1;
+}
+
 /* NO_CLASS also for a size or an alignment that is none. */
 static inline uint32_t class_for(const struct slabs *h, uint64_t size, uint64_t align)
 {
@@ -180,7 +188,7 @@ static void slab_release(struct slabs *h, uint32_t s)
     nodes_drop_block(&h->nodes, nodes_find(&h->nodes, pos));
     nodes_give(&h->nodes, s);
     if (h->last == s)
-        h->last = 0;
+        h->last_pos = LAST_NONE;
     h->inner->ops->dealloc(h->inner, pos, SLAB_SIZE, SLAB_SIZE); /* cannot fail: it is there */
 }
 
@@ -249,15 +257,22 @@ static __attribute__((noinline)) bool slab_make(struct slabs *h, uint32_t class)
     return true;
 }
 
-/* The caller sees to the list when none is free any more. */
-static inline void slot_take(struct slabs *h, struct slots *slots, uint32_t slot)
+/* Slab `s` has no free slot in `word` any more. 0, as list_remove(). */
+static __attribute__((noinline)) int word_emptied(struct slabs *h, uint32_t s, uint32_t word)
 {
+    h->slots[s].summary &= ~(UINT64_C(1) << word);
+    return h->slots[s].summary ? 0 : list_remove(h, s);
+}
+
+static inline int slot_take(struct slabs *h, uint32_t s, uint32_t slot)
+{
+    struct slots *slots = &h->slots[s];
     uint64_t left = slots->map[slot / 64] & ~(UINT64_C(1) << (slot % 64));
 
     slots->map[slot / 64] = left;
-    slots->summary &= ~((uint64_t)(left == 0) << (slot / 64)); /* a branch would be mispredicted */
     h->filled += slots->size;
     slots->free--;
+    return __builtin_expect(!left, 0) ? word_emptied(h, s, slot / 64) : 0;
 }
 
 /* The slot that starts at `pos`; the number of slots where none does. */
@@ -284,6 +299,7 @@ static void forget(struct slabs *h)
 {
     nodes_reset(&h->nodes);
     h->last = 0;
+    h->last_pos = LAST_NONE;
     h->spare = 0;
     h->filled = 0;
     for (uint32_t c = 0; c < h->class_count; c++)
@@ -404,8 +420,7 @@ static inline int slot_alloc(struct slabs *h, uint32_t s, uint64_t *ret_pos)
     uint32_t slot = slot_find(slots);
 
     *ret_pos = slots->pos + slot * slots->size;
-    slot_take(h, slots, slot);
-    return __builtin_expect(slots->free == 0, 0) ? list_remove(h, s) : 0;
+    return slot_take(h, s, slot);
 }
 
 /* Without a slab that has a free slot. */
@@ -424,8 +439,7 @@ static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
     struct slabs *h = slabs_of(b);
     uint32_t s;
 
-    if (__builtin_expect(size - 1 >= SLAB_BLOCK_MAX || align - 1 >= NODE_GRANULE, 0) ||
-        __builtin_expect((align & (align - 1)) != 0, 0))
+    if (__builtin_expect(!is_plain(size, align), 0))
         return alloc_slow(h, size, align, ret_pos);
     s = h->class[h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]].partial;
     if (__builtin_expect(!s, 0))
@@ -453,12 +467,8 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     s = slab_at(h, pos);
     if (s && h->slots[s].class == c) {
         slot = slot_at(&h->slots[s], pos);
-        if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1) {
-            slot_take(h, &h->slots[s], slot);
-            if (h->slots[s].free == 0)
-                list_remove(h, s);
-            return 0;
-        }
+        if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1)
+            return slot_take(h, s, slot);
     }
     release_spare_in(h, pos, size);
     return h->inner->ops->claim(h->inner, pos, size, align);
@@ -477,44 +487,69 @@ static __attribute__((noinline)) int dealloc_single(struct slabs *h, uint64_t po
     return h->inner->ops->dealloc(h->inner, pos, size, align);
 }
 
-/* Slab `s` has its first free slot, or only free ones. */
-static __attribute__((noinline)) int slab_turned(struct slabs *h, uint32_t s)
+/* Slab `s` has only free slots. */
+static __attribute__((noinline)) int slab_emptied(struct slabs *h, uint32_t s)
 {
-    if (h->slots[s].free == 1)
-        list_push(h, s);
-    if (is_empty(h, s) && s != h->spare) {
-        if (empty_slab(h))
-            slab_release(h, s);
-        else
-            h->spare = s;
-    }
+    if (s == h->spare)
+        return 0;
+    if (empty_slab(h))
+        slab_release(h, s);
+    else
+        h->spare = s;
     return 0;
+}
+
+/* Slab `s` has its first free slot in `word`. */
+static __attribute__((noinline)) int word_filled(struct slabs *h, uint32_t s, uint32_t word)
+{
+    struct slots *slots = &h->slots[s];
+
+    if (!slots->summary)
+        list_push(h, s);
+    slots->summary |= UINT64_C(1) << word;
+    return slots->free == slots->count ? slab_emptied(h, s) : 0;
+}
+
+static inline int slot_dealloc(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
+{
+    struct slots *slots = &h->slots[s];
+    uint64_t map;
+    uint32_t slot;
+
+    if (slots->class != class || !slot_is_used(slots, pos, &slot))
+        return ALLOT_E_NOT_ALLOCATED;
+    map = slots->map[slot / 64];
+    slots->map[slot / 64] = map | UINT64_C(1) << (slot % 64);
+    if (slots->hint != slot) /* a store that is not made delays no later load */
+        slots->hint = (uint16_t)slot;
+    h->filled -= slots->size;
+    slots->free++;
+    if (__builtin_expect(!map, 0))
+        return word_filled(h, s, slot / 64);
+    return slots->free == slots->count ? slab_emptied(h, s) : 0;
+}
+
+/* Any block but one of the last slab's of a plain size. */
+static __attribute__((noinline)) int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size,
+                                                 uint64_t align)
+{
+    uint32_t c = class_for(h, size, align), s = slab_at(h, pos);
+
+    if (__builtin_expect(!s || c == NO_CLASS, 0))
+        return dealloc_single(h, pos, size, align);
+    h->last = s;
+    h->last_pos = h->nodes.at[s].pos;
+    return slot_dealloc(h, s, pos, c);
 }
 
 static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct slabs *h = slabs_of(b);
-    uint32_t c = class_for(h, size, align), s = h->last, slot;
-    struct slots *slots;
 
-    if (!s || h->nodes.at[s].pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE)) {
-        s = slab_at(h, pos);
-        h->last = s;
-    }
-    if (__builtin_expect(!s || c == NO_CLASS, 0))
-        return dealloc_single(h, pos, size, align);
-    slots = &h->slots[s];
-    if (slots->class != c || !slot_is_used(slots, pos, &slot))
-        return ALLOT_E_NOT_ALLOCATED;
-    slots->map[slot / 64] |= UINT64_C(1) << (slot % 64);
-    slots->summary |= UINT64_C(1) << (slot / 64);
-    if (slots->hint != slot) /* a store that is not made delays no later load */
-        slots->hint = (uint16_t)slot;
-    h->filled -= slots->size;
-    slots->free++;
-    if (slots->free == 1 || (slots->free == slots->count && s != h->spare))
-        return slab_turned(h, s);
-    return 0;
+    if (h->last_pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE) ||
+        __builtin_expect(!is_plain(size, align), 0))
+        return dealloc_any(h, pos, size, align);
+    return slot_dealloc(h, h->last, pos, h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]);
 }
 
 static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,

@@ -7,6 +7,9 @@
 
 #include <allot/byte.h>
 
+/* The slabs of 128 MiB have buckets side by side: no two of a small pool share one. */
+#define NODES_HASH_UNIT  32768u
+#define NODES_HASH_GROUP 4096u
 #include "nodes.h"
 
 #define SLAB_SIZE      (UINT64_C(1) << 15)
@@ -33,6 +36,8 @@ struct slab_class {
     uint32_t partial; /* list, through prev and next, of the slabs with a free slot */
 };
 
+#define LAST_NONE UINT64_C(1)
+
 struct slabs {
     struct allot_byte base;
     struct allot_byte *inner;
@@ -40,9 +45,10 @@ struct slabs {
     struct nodes nodes;
     struct slots *slots;
     uint32_t slots_capacity;
-    uint32_t last;   /* of the last dealloc, if it was in a slab; found without the hash */
-    uint32_t spare;  /* if any slab is empty, this one is */
-    uint64_t filled; /* bytes of the used slots */
+    uint32_t last;     /* the slab of the last dealloc: found without the hash */
+    uint64_t last_pos; /* where it is; LAST_NONE if there is none */
+    uint32_t spare;    /* if any slab is empty, this one is */
+    uint64_t filled;   /* bytes of the used slots */
     uint32_t class_count;
     struct slab_class class[SLAB_CLASSES];
     uint8_t class_of[SLAB_BLOCK_MAX / NODE_GRANULE + 1]; /* by size in granules, rounded up */

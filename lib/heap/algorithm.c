@@ -13,8 +13,8 @@ static const struct {
 } algorithms[] = {
     {"tlsf", &allot_tlsf},
     {"buddy", &allot_buddy},
-    {"slab", NULL},
-    {"first-fit", NULL},
+    {"slab", &allot_slab},
+    {"first-fit", &allot_first_fit},
 };
 
 int allot_local_algorithm(const char *name, const struct allot_byte_ops **ret)

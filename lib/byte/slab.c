@@ -98,6 +98,12 @@ static inline bool is_plain(uint64_t size, uint64_t align)
     return size - 1 < SLAB_BLOCK_MAX && align <= NODE_GRANULE && aligns >> align & 1;
 }
 
+/* Its slabs have one word of map. */
+static inline bool is_large(const struct slab_class *class)
+{
+    return class->slots <= 64;
+}
+
 /* NO_CLASS also for a size or an alignment that is none. */
 static inline uint32_t class_for(const struct slabs *h, uint64_t size, uint64_t align)
 {
@@ -127,29 +133,26 @@ static inline bool is_empty(const struct slabs *h, uint32_t s)
     return h->slots[s].free == h->slots[s].count;
 }
 
-static __attribute__((noinline)) void list_push(struct slabs *h, uint32_t s)
+static void list_push(struct slabs *h, uint32_t s)
 {
-    struct node *at = h->nodes.at;
     uint32_t *head = &h->class[h->slots[s].class].partial;
 
-    at[s].prev = 0;
-    at[s].next = *head;
-    at[*head].prev = s; /* that of at[0] is never read */
+    h->slots[s].next = *head;
+    h->slots[*head].prev = s; /* that of slots[0] is never read */
     *head = s;
 }
 
-/* 0, so that what calls it last need not come back. */
-static __attribute__((noinline)) int list_remove(struct slabs *h, uint32_t s)
+static void list_remove(struct slabs *h, uint32_t s)
 {
-    struct node *at = h->nodes.at;
-    uint32_t prev = at[s].prev, next = at[s].next;
+    uint32_t *head = &h->class[h->slots[s].class].partial;
+    uint32_t prev = h->slots[s].prev, next = h->slots[s].next;
 
-    at[next].prev = prev;
-    if (prev)
-        at[prev].next = next;
-    else
-        h->class[h->slots[s].class].partial = next;
-    return 0;
+    if (*head == s) {
+        *head = next;
+    } else {
+        h->slots[prev].next = next;
+        h->slots[next].prev = prev;
+    }
 }
 
 /* Divides empty slab `s`, which is in no list, and puts it into the class's. */
@@ -257,11 +260,13 @@ static __attribute__((noinline)) bool slab_make(struct slabs *h, uint32_t class)
     return true;
 }
 
-/* Slab `s` has no free slot in `word` any more. 0, as list_remove(). */
+/* Slab `s` has no free slot in `word` any more. 0, so that who calls it last need not come back. */
 static __attribute__((noinline)) int word_emptied(struct slabs *h, uint32_t s, uint32_t word)
 {
     h->slots[s].summary &= ~(UINT64_C(1) << word);
-    return h->slots[s].summary ? 0 : list_remove(h, s);
+    if (!h->slots[s].free)
+        list_remove(h, s);
+    return 0;
 }
 
 static inline int slot_take(struct slabs *h, uint32_t s, uint32_t slot)
@@ -275,22 +280,33 @@ static inline int slot_take(struct slabs *h, uint32_t s, uint32_t slot)
     return __builtin_expect(!left, 0) ? word_emptied(h, s, slot / 64) : 0;
 }
 
-/* The slot that starts at `pos`; the number of slots where none does. */
-static inline uint32_t slot_at(const struct slots *slots, uint64_t pos)
+/* Without a branch, however the compiler sees it. */
+static inline uint32_t choose(bool first, uint32_t a, uint32_t b)
 {
-    uint64_t offset = pos % SLAB_SIZE;
-    uint32_t slot = (uint32_t)((offset * slots->inverse) >> 32);
+    uint32_t mask = 0u - (uint32_t)first;
 
-    return slot * slots->size == offset && slot < slots->count ? slot : slots->count;
+    return (a & mask) | (b & ~mask);
+}
+
+/* True if a slot starts at `pos`. */
+static inline bool slot_at(const struct slots *slots, uint64_t pos, uint32_t *ret_slot)
+{
+    uint32_t offset = (uint32_t)(pos % SLAB_SIZE);
+    uint32_t slot = (uint32_t)(((uint64_t)offset * slots->inverse) >> 32);
+
+    *ret_slot = slot;
+    return slot * slots->size == offset && slot < slots->count;
+}
+
+static inline bool slot_is_free(const struct slots *slots, uint32_t slot)
+{
+    return slots->map[slot / 64] >> (slot % 64) & 1;
 }
 
 /* True if a block starts at `pos`. */
 static inline bool slot_is_used(const struct slots *slots, uint64_t pos, uint32_t *ret_slot)
 {
-    uint32_t slot = slot_at(slots, pos);
-
-    *ret_slot = slot;
-    return slot < slots->count && !(slots->map[slot / 64] >> (slot % 64) & 1);
+    return slot_at(slots, pos, ret_slot) && !slot_is_free(slots, *ret_slot);
 }
 
 /* Life. */
@@ -399,28 +415,43 @@ static __attribute__((noinline)) int alloc_single(struct slabs *h, uint64_t size
     return err;
 }
 
-/* A free slot. One word is looked through at once; in many, that of the last dealloc is likely to
- * be free still, and then nothing has to wait for the map. */
-static inline uint32_t slot_find(const struct slots *slots)
+/* Of the many slots of small blocks that of the last dealloc is likely to be free still, and then
+ * nothing has to wait for the map. */
+static __attribute__((noinline)) int slot_alloc_small(struct slabs *h, uint32_t s,
+                                                      uint64_t *ret_pos)
 {
-    uint32_t slot, word;
+    const struct slots *slots = &h->slots[s];
+    uint32_t slot = slots->hint;
 
-    if (slots->count <= 64)
-        return (uint32_t)__builtin_ctzll(slots->map[0]);
-    slot = slots->hint;
-    if (slots->map[slot / 64] >> (slot % 64) & 1)
-        return slot;
-    word = (uint32_t)__builtin_ctzll(slots->summary);
-    return word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
-}
+    if (!slot_is_free(slots, slot)) {
+        uint32_t word = (uint32_t)__builtin_ctzll(slots->summary);
 
-static inline int slot_alloc(struct slabs *h, uint32_t s, uint64_t *ret_pos)
-{
-    struct slots *slots = &h->slots[s];
-    uint32_t slot = slot_find(slots);
-
+        slot = word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
+    }
     *ret_pos = slots->pos + slot * slots->size;
     return slot_take(h, s, slot);
+}
+
+/* On the first slab of a class of large blocks. Nothing here branches by what is as good as random:
+ * whether the slot is its slab's last. */
+static inline int slot_alloc_large(struct slabs *h, struct slab_class *class, uint64_t *ret_pos)
+{
+    struct slots *slots = &h->slots[class->partial];
+    uint64_t map = slots->map[0], left = map & (map - 1);
+
+    *ret_pos = slots->pos + (uint32_t)__builtin_ctzll(map) * slots->size;
+    slots->map[0] = left;
+    slots->free--;
+    h->filled += slots->size;
+    class->partial = choose(!left, slots->next, class->partial);
+    return 0;
+}
+
+static inline int slot_alloc(struct slabs *h, struct slab_class *class, uint64_t *ret_pos)
+{
+    if (is_large(class))
+        return slot_alloc_large(h, class, ret_pos);
+    return slot_alloc_small(h, class->partial, ret_pos);
 }
 
 /* Without a slab that has a free slot. */
@@ -430,21 +461,21 @@ static __attribute__((noinline)) int alloc_slow(struct slabs *h, uint64_t size, 
     uint32_t c = class_for(h, size, align);
 
     if (c != NO_CLASS && (h->class[c].partial || slab_make(h, c)))
-        return slot_alloc(h, h->class[c].partial, ret_pos);
+        return slot_alloc(h, &h->class[c], ret_pos);
     return alloc_single(h, inner_size(h, size, c), align, ret_pos);
 }
 
 static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct slabs *h = slabs_of(b);
-    uint32_t s;
+    struct slab_class *class;
 
     if (__builtin_expect(!is_plain(size, align), 0))
         return alloc_slow(h, size, align, ret_pos);
-    s = h->class[h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]].partial;
-    if (__builtin_expect(!s, 0))
+    class = &h->class[h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]];
+    if (__builtin_expect(!class->partial, 0))
         return alloc_slow(h, size, align, ret_pos);
-    return slot_alloc(h, s, ret_pos);
+    return slot_alloc(h, class, ret_pos);
 }
 
 static int slab_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
@@ -466,8 +497,7 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
         return err;
     s = slab_at(h, pos);
     if (s && h->slots[s].class == c) {
-        slot = slot_at(&h->slots[s], pos);
-        if (slot < h->class[c].slots && h->slots[s].map[slot / 64] >> (slot % 64) & 1)
+        if (slot_at(&h->slots[s], pos, &slot) && slot_is_free(&h->slots[s], slot))
             return slot_take(h, s, slot);
     }
     release_spare_in(h, pos, size);
@@ -487,11 +517,9 @@ static __attribute__((noinline)) int dealloc_single(struct slabs *h, uint64_t po
     return h->inner->ops->dealloc(h->inner, pos, size, align);
 }
 
-/* Slab `s` has only free slots. */
+/* Slab `s`, not the spare, has only free slots. */
 static __attribute__((noinline)) int slab_emptied(struct slabs *h, uint32_t s)
 {
-    if (s == h->spare)
-        return 0;
     if (empty_slab(h))
         slab_release(h, s);
     else
@@ -504,13 +532,13 @@ static __attribute__((noinline)) int word_filled(struct slabs *h, uint32_t s, ui
 {
     struct slots *slots = &h->slots[s];
 
-    if (!slots->summary)
+    if (slots->free == 1)
         list_push(h, s);
     slots->summary |= UINT64_C(1) << word;
-    return slots->free == slots->count ? slab_emptied(h, s) : 0;
+    return slots->free == slots->count && s != h->spare ? slab_emptied(h, s) : 0;
 }
 
-static inline int slot_dealloc(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
+static inline int slot_dealloc_small(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
 {
     struct slots *slots = &h->slots[s];
     uint64_t map;
@@ -526,10 +554,36 @@ static inline int slot_dealloc(struct slabs *h, uint32_t s, uint64_t pos, uint32
     slots->free++;
     if (__builtin_expect(!map, 0))
         return word_filled(h, s, slot / 64);
-    return slots->free == slots->count ? slab_emptied(h, s) : 0;
+    return slots->free == slots->count && s != h->spare ? slab_emptied(h, s) : 0;
 }
 
-/* Any block but one of the last slab's of a plain size. */
+/* For a class of large blocks: without branches as slot_alloc_large(). */
+static inline int slot_dealloc_large(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
+{
+    struct slots *slots = &h->slots[s];
+    uint32_t *head = &h->class[class].partial, first = *head, slot;
+    bool was_full;
+
+    if (slots->class != class || !slot_is_used(slots, pos, &slot))
+        return ALLOT_E_NOT_ALLOCATED;
+    was_full = !slots->map[0];
+    slots->map[0] |= UINT64_C(1) << slot;
+    slots->free++;
+    h->filled -= slots->size;
+    h->slots[choose(was_full, s, 0)].next = first;
+    h->slots[choose(was_full, first, 0)].prev = s;
+    *head = choose(was_full, s, first);
+    return slots->free == slots->count && s != h->spare ? slab_emptied(h, s) : 0;
+}
+
+static inline int slot_dealloc(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
+{
+    if (is_large(&h->class[class]))
+        return slot_dealloc_large(h, s, pos, class);
+    return slot_dealloc_small(h, s, pos, class);
+}
+
+/* Any block but a small one of the last slab's. */
 static __attribute__((noinline)) int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size,
                                                  uint64_t align)
 {
@@ -545,11 +599,15 @@ static __attribute__((noinline)) int dealloc_any(struct slabs *h, uint64_t pos, 
 static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct slabs *h = slabs_of(b);
+    uint32_t c;
 
     if (h->last_pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE) ||
         __builtin_expect(!is_plain(size, align), 0))
         return dealloc_any(h, pos, size, align);
-    return slot_dealloc(h, h->last, pos, h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE]);
+    c = h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE];
+    if (is_large(&h->class[c]))
+        return dealloc_any(h, pos, size, align);
+    return slot_dealloc_small(h, h->last, pos, c);
 }
 
 static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,

@@ -20,20 +20,22 @@
 /* The slots of one slab. A set bit is a free slot. */
 struct slots {
     uint64_t pos;
-    uint64_t summary; /* which words of the map are not 0 */
+    uint64_t summary; /* which words of the map are not 0, if it has more than one */
     uint32_t size;    /* the class's, as are inverse and count */
     uint32_t inverse; /* (offset * inverse) >> 32 is the slot that contains the offset */
     uint16_t count;
     uint16_t free; /* how many */
     uint16_t class;
     uint16_t hint; /* a slot that was free lately; alloc looks there first */
+    uint32_t next; /* the list of slabs with a free slot; prev of its head says nothing */
+    uint32_t prev;
     uint64_t map[SLAB_WORDS];
 };
 
 struct slab_class {
     uint32_t size;
     uint32_t slots;
-    uint32_t partial; /* list, through prev and next, of the slabs with a free slot */
+    uint32_t partial; /* list of the slabs with a free slot */
 };
 
 #define LAST_NONE UINT64_C(1)

@@ -21,13 +21,13 @@ static int check_slab(const struct slabs *h, uint32_t s, uint64_t *filled)
     CHECK(slots->class < h->class_count && ALLOT_IS_ALIGNED(pos, SLAB_SIZE));
     CHECK(h->inner->ops->usable_size(h->inner, pos, &size) == 0 && size == SLAB_SIZE);
     for (uint32_t word = 0; word < SLAB_WORDS; word++) {
-        CHECK(!slots->map[word] == !(slots->summary >> word & 1));
+        CHECK(class->slots <= 64 || !slots->map[word] == !(slots->summary >> word & 1));
         for (uint64_t bits = slots->map[word]; bits; bits &= bits - 1)
             free++;
         if (class->slots < (word + 1) * 64)
             CHECK(!(slots->map[word] >> (class->slots > word * 64 ? class->slots % 64 : 0)));
     }
-    CHECK(SLAB_WORDS == 64 || !(slots->summary >> SLAB_WORDS % 64));
+    CHECK(class->slots <= 64 || SLAB_WORDS == 64 || !(slots->summary >> SLAB_WORDS % 64));
     CHECK(free == slots->free && free <= class->slots);
     CHECK(free < class->slots || h->spare == s);
     *filled += (uint64_t)(class->slots - free) * class->size;
@@ -36,14 +36,13 @@ static int check_slab(const struct slabs *h, uint32_t s, uint64_t *filled)
 
 static int check_lists(const struct slabs *h, uint32_t partial)
 {
-    const struct node *at = h->nodes.at;
-
     for (uint32_t c = 0; c < h->class_count; c++) {
         uint32_t prev = 0;
 
         CHECK(c == 0 || h->class[c].size > h->class[c - 1].size);
-        for (uint32_t i = h->class[c].partial; i; prev = i, i = at[i].next) {
-            CHECK(at[i].prev == prev && h->slots[i].class == c && h->slots[i].free && partial--);
+        for (uint32_t i = h->class[c].partial; i; prev = i, i = h->slots[i].next) {
+            CHECK((!prev || h->slots[i].prev == prev) && h->slots[i].class == c &&
+                  h->slots[i].free && partial--);
         }
     }
     CHECK(!partial);

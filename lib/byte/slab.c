@@ -162,10 +162,12 @@ static void divide(struct slabs *h, uint32_t s, uint32_t class)
     uint32_t left = h->class[class].slots, word = 0;
 
     slots->class = (uint16_t) class;
+    if (h->last_pos == h->nodes.at[s].pos)
+        h->last_pos = LAST_NONE;
     slots->hint = 0;
     slots->pos = h->nodes.at[s].pos;
     slots->size = h->class[class].size;
-    slots->inverse = (uint32_t)((UINT64_C(1) << 32) / slots->size + 1);
+    slots->inverse = UINT32_MAX / slots->size + 1;
     slots->count = (uint16_t)left;
     slots->free = (uint16_t)left;
     slots->summary = 0;
@@ -190,7 +192,7 @@ static void slab_release(struct slabs *h, uint32_t s)
     list_remove(h, s);
     nodes_drop_block(&h->nodes, nodes_find(&h->nodes, pos));
     nodes_give(&h->nodes, s);
-    if (h->last == s)
+    if (h->last_pos == pos)
         h->last_pos = LAST_NONE;
     h->inner->ops->dealloc(h->inner, pos, SLAB_SIZE, SLAB_SIZE); /* cannot fail: it is there */
 }
@@ -288,14 +290,15 @@ static inline uint32_t choose(bool first, uint32_t a, uint32_t b)
     return (a & mask) | (b & ~mask);
 }
 
-/* True if a slot starts at `pos`. */
+/* True if a slot starts at `pos`. The offset times the reciprocal is, in units of 2^32, the slot
+ * and how far into it; a whole number of slots leaves less than one reciprocal (D. Lemire et al.,
+ * "Faster remainder by direct computation", 2019). */
 static inline bool slot_at(const struct slots *slots, uint64_t pos, uint32_t *ret_slot)
 {
-    uint32_t offset = (uint32_t)(pos % SLAB_SIZE);
-    uint32_t slot = (uint32_t)(((uint64_t)offset * slots->inverse) >> 32);
+    uint64_t product = pos % SLAB_SIZE * slots->inverse;
 
-    *ret_slot = slot;
-    return slot * slots->size == offset && slot < slots->count;
+    *ret_slot = (uint32_t)(product >> 32);
+    return (uint32_t)product < slots->inverse && *ret_slot < slots->count;
 }
 
 static inline bool slot_is_free(const struct slots *slots, uint32_t slot)
@@ -314,7 +317,6 @@ static inline bool slot_is_used(const struct slots *slots, uint64_t pos, uint32_
 static void forget(struct slabs *h)
 {
     nodes_reset(&h->nodes);
-    h->last = 0;
     h->last_pos = LAST_NONE;
     h->spare = 0;
     h->filled = 0;
@@ -417,24 +419,29 @@ static __attribute__((noinline)) int alloc_single(struct slabs *h, uint64_t size
 
 /* Of the many slots of small blocks that of the last dealloc is likely to be free still, and then
  * nothing has to wait for the map. */
-static __attribute__((noinline)) int slot_alloc_small(struct slabs *h, uint32_t s,
-                                                      uint64_t *ret_pos)
+static inline int slot_alloc_small(struct slabs *h, uint32_t s, uint64_t *ret_pos)
 {
-    const struct slots *slots = &h->slots[s];
-    uint32_t slot = slots->hint;
+    struct slots *slots = &h->slots[s];
+    uint32_t slot = slots->hint, word = slot / 64;
+    uint64_t map = slots->map[word], bit = UINT64_C(1) << (slot % 64);
 
-    if (!slot_is_free(slots, slot)) {
-        uint32_t word = (uint32_t)__builtin_ctzll(slots->summary);
-
-        slot = word * 64 + (uint32_t)__builtin_ctzll(slots->map[word]);
+    if (!(map & bit)) {
+        word = (uint32_t)__builtin_ctzll(slots->summary);
+        map = slots->map[word];
+        slot = word * 64 + (uint32_t)__builtin_ctzll(map);
+        bit = map & (0 - map);
     }
     *ret_pos = slots->pos + slot * slots->size;
-    return slot_take(h, s, slot);
+    slots->map[word] = map ^ bit;
+    slots->free--;
+    h->filled += slots->size;
+    return __builtin_expect(map == bit, 0) ? word_emptied(h, s, word) : 0;
 }
 
 /* On the first slab of a class of large blocks. Nothing here branches by what is as good as random:
  * whether the slot is its slab's last. */
-static inline int slot_alloc_large(struct slabs *h, struct slab_class *class, uint64_t *ret_pos)
+static __attribute__((noinline)) int slot_alloc_large(struct slabs *h, struct slab_class *class,
+                                                      uint64_t *ret_pos)
 {
     struct slots *slots = &h->slots[class->partial];
     uint64_t map = slots->map[0], left = map & (map - 1);
@@ -538,13 +545,13 @@ static __attribute__((noinline)) int word_filled(struct slabs *h, uint32_t s, ui
     return slots->free == slots->count && s != h->spare ? slab_emptied(h, s) : 0;
 }
 
-static inline int slot_dealloc_small(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
+static inline int slot_dealloc_small(struct slabs *h, uint32_t s, uint64_t pos)
 {
     struct slots *slots = &h->slots[s];
     uint64_t map;
     uint32_t slot;
 
-    if (slots->class != class || !slot_is_used(slots, pos, &slot))
+    if (!slot_is_used(slots, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
     map = slots->map[slot / 64];
     slots->map[slot / 64] = map | UINT64_C(1) << (slot % 64);
@@ -564,7 +571,7 @@ static inline int slot_dealloc_large(struct slabs *h, uint32_t s, uint64_t pos, 
     uint32_t *head = &h->class[class].partial, first = *head, slot;
     bool was_full;
 
-    if (slots->class != class || !slot_is_used(slots, pos, &slot))
+    if (!slot_is_used(slots, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
     was_full = !slots->map[0];
     slots->map[0] |= UINT64_C(1) << slot;
@@ -576,13 +583,6 @@ static inline int slot_dealloc_large(struct slabs *h, uint32_t s, uint64_t pos, 
     return slots->free == slots->count && s != h->spare ? slab_emptied(h, s) : 0;
 }
 
-static inline int slot_dealloc(struct slabs *h, uint32_t s, uint64_t pos, uint32_t class)
-{
-    if (is_large(&h->class[class]))
-        return slot_dealloc_large(h, s, pos, class);
-    return slot_dealloc_small(h, s, pos, class);
-}
-
 /* Any block but a small one of the last slab's. */
 static __attribute__((noinline)) int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size,
                                                  uint64_t align)
@@ -591,9 +591,14 @@ static __attribute__((noinline)) int dealloc_any(struct slabs *h, uint64_t pos, 
 
     if (__builtin_expect(!s || c == NO_CLASS, 0))
         return dealloc_single(h, pos, size, align);
+    if (h->slots[s].class != c)
+        return ALLOT_E_NOT_ALLOCATED;
+    if (is_large(&h->class[c]))
+        return slot_dealloc_large(h, s, pos, c);
     h->last = s;
+    h->last_class = c;
     h->last_pos = h->nodes.at[s].pos;
-    return slot_dealloc(h, s, pos, c);
+    return slot_dealloc_small(h, s, pos);
 }
 
 static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
@@ -605,9 +610,9 @@ static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
         __builtin_expect(!is_plain(size, align), 0))
         return dealloc_any(h, pos, size, align);
     c = h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE];
-    if (is_large(&h->class[c]))
+    if (c != h->last_class)
         return dealloc_any(h, pos, size, align);
-    return slot_dealloc_small(h, h->last, pos, c);
+    return slot_dealloc_small(h, h->last, pos);
 }
 
 static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,

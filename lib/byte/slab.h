@@ -22,7 +22,7 @@ struct slots {
     uint64_t pos;
     uint64_t summary; /* which words of the map are not 0, if it has more than one */
     uint32_t size;    /* the class's, as are inverse and count */
-    uint32_t inverse; /* (offset * inverse) >> 32 is the slot that contains the offset */
+    uint32_t inverse; /* 2^32 / size, rounded up: the reciprocal */
     uint16_t count;
     uint16_t free; /* how many */
     uint16_t class;
@@ -47,10 +47,12 @@ struct slabs {
     struct nodes nodes;
     struct slots *slots;
     uint32_t slots_capacity;
-    uint32_t last;     /* the slab of the last dealloc: found without the hash */
-    uint64_t last_pos; /* where it is; LAST_NONE if there is none */
-    uint32_t spare;    /* if any slab is empty, this one is */
-    uint64_t filled;   /* bytes of the used slots */
+    /* The slab of the last dealloc of a small block is found without the hash. */
+    uint64_t last_pos; /* LAST_NONE if there is none */
+    uint32_t last;
+    uint32_t last_class;
+    uint32_t spare;  /* if any slab is empty, this one is */
+    uint64_t filled; /* bytes of the used slots */
     uint32_t class_count;
     struct slab_class class[SLAB_CLASSES];
     uint8_t class_of[SLAB_BLOCK_MAX / NODE_GRANULE + 1]; /* by size in granules, rounded up */

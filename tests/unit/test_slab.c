@@ -197,6 +197,28 @@ static void test_slab__dealloc_is_exact(void **state)
     check(b);
 }
 
+/* The spare is divided anew for another class: what it was is not remembered anywhere. */
+static void test_slab__dealloc_is_exact_after_a_new_division(void **state)
+{
+    struct allot_byte *b = ((struct fixture *)*state)->b;
+    uint64_t first, second;
+
+    assert_int_equal(OPS->init(b, SLAB, SLAB), 0);
+    for (uint64_t old = 16; old <= 1024; old *= 2) {
+        for (uint64_t new = 16; new <= 1024; new *= 2) {
+            if (new == old)
+                continue;
+            first = alloc(b, old, 1);
+            assert_int_equal(OPS->dealloc(b, first, old, 1), 0);
+            second = alloc(b, new, 1);
+            assert_int_equal(first, second);
+            assert_int_equal(OPS->dealloc(b, first, old, 1), ALLOT_E_NOT_ALLOCATED);
+            assert_int_equal(OPS->dealloc(b, second, new, 1), 0);
+            assert_int_equal(OPS->used_bytes(b), 0);
+        }
+    }
+}
+
 static void test_slab__realloc_stays_within_its_class(void **state)
 {
     struct allot_byte *b = ((struct fixture *)*state)->b;
@@ -391,6 +413,7 @@ int main(void)
         CASE(test_slab__honours_every_alignment),
         CASE(test_slab__grants_exactly_the_largest),
         CASE(test_slab__dealloc_is_exact),
+        CASE(test_slab__dealloc_is_exact_after_a_new_division),
         CASE(test_slab__realloc_stays_within_its_class),
         CASE(test_slab__claims_in_any_order_through_a_heap),
         CASE(test_slab__memory_for_a_million_blocks),

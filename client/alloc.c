@@ -63,7 +63,7 @@ static int run_one(struct allot_pool *p, Allot__Request *request, uint64_t *ret_
 static int zero(const struct allot_pool *p, const struct allot_options *options, uint64_t offset,
                 uint64_t size)
 {
-    if (!(options->flags & ALLOT_ZEROED))
+    if (!(options->flags & ALLOT_ZEROED) || size == 0)
         return 0;
     if (!p->writable || offset > p->size || size > p->size - offset)
         return ALLOT_E_MALFORMED;
@@ -76,11 +76,14 @@ static int check_options(const struct allot_options *options)
     return options->flags & ~ALLOT_ZEROED ? ALLOT_E_INVALID : 0;
 }
 
-int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options *options,
-                uint64_t *ret_offset)
+/* Grants `count` units of `unit_size` bytes (IDs have none): at *position, or anywhere where that
+ * is NULL. */
+static int alloc_one(struct allot_pool *p, Allot__Op op, const uint64_t *position, uint64_t count,
+                     uint64_t unit_size, const struct allot_options *options,
+                     uint64_t *ret_position)
 {
-    Allot__Request request = request_for(p, ALLOT__OP__OP_ALLOC);
-    uint64_t offset = 0;
+    Allot__Request request = request_for(p, op);
+    uint64_t value = 0;
 
     if (!options)
         options = &no_options;
@@ -88,13 +91,21 @@ int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options 
     if (r < 0)
         return r;
     set_options(&request, options);
-    set_sizes(&request, &size, 1);
-    r = run_one(p, &request, &offset);
+    if (position)
+        set_positions(&request, position, 1);
+    set_sizes(&request, &count, 1);
+    r = run_one(p, &request, &value);
     if (r == 0)
-        r = zero(p, options, offset, size);
-    if (r == 0)
-        *ret_offset = offset;
+        r = zero(p, options, position ? *position : value, count * unit_size);
+    if (r == 0 && ret_position)
+        *ret_position = value;
     return r;
+}
+
+int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options *options,
+                uint64_t *ret_offset)
+{
+    return alloc_one(p, ALLOT__OP__OP_ALLOC, NULL, size, 1, options, ret_offset);
 }
 
 static int free_one(struct allot_pool *p, Allot__Op op, uint64_t position, uint64_t size)
@@ -248,41 +259,13 @@ int allot_free_batch(struct allot_pool *p, size_t n, const uint64_t *offsets, in
 int allot_alloc_pages(struct allot_pool *p, uint64_t pages, const struct allot_options *options,
                       uint64_t *ret_offset)
 {
-    Allot__Request request = request_for(p, ALLOT__OP__OP_ALLOC_PAGES);
-    uint64_t offset = 0;
-
-    if (!options)
-        options = &no_options;
-    int r = check_options(options);
-    if (r < 0)
-        return r;
-    set_options(&request, options);
-    set_sizes(&request, &pages, 1);
-    r = run_one(p, &request, &offset);
-    if (r == 0)
-        r = zero(p, options, offset, pages * p->page_size);
-    if (r == 0)
-        *ret_offset = offset;
-    return r;
+    return alloc_one(p, ALLOT__OP__OP_ALLOC_PAGES, NULL, pages, p->page_size, options, ret_offset);
 }
 
 int allot_alloc_pages_at(struct allot_pool *p, uint64_t offset, uint64_t pages,
                          const struct allot_options *options)
 {
-    Allot__Request request = request_for(p, ALLOT__OP__OP_ALLOC_PAGES_AT);
-
-    if (!options)
-        options = &no_options;
-    int r = check_options(options);
-    if (r < 0)
-        return r;
-    set_options(&request, options);
-    set_positions(&request, &offset, 1);
-    set_sizes(&request, &pages, 1);
-    r = run_one(p, &request, NULL);
-    if (r == 0)
-        r = zero(p, options, offset, pages * p->page_size);
-    return r;
+    return alloc_one(p, ALLOT__OP__OP_ALLOC_PAGES_AT, &offset, pages, p->page_size, options, NULL);
 }
 
 int allot_free_pages(struct allot_pool *p, uint64_t offset, uint64_t pages)
@@ -293,22 +276,13 @@ int allot_free_pages(struct allot_pool *p, uint64_t offset, uint64_t pages)
 int allot_alloc_ids(struct allot_pool *p, uint64_t count, const struct allot_options *options,
                     uint64_t *ret_first)
 {
-    Allot__Request request = request_for(p, ALLOT__OP__OP_ALLOC_IDS);
-
-    set_options(&request, options ? options : &no_options);
-    set_sizes(&request, &count, 1);
-    return run_one(p, &request, ret_first);
+    return alloc_one(p, ALLOT__OP__OP_ALLOC_IDS, NULL, count, 0, options, ret_first);
 }
 
 int allot_alloc_ids_at(struct allot_pool *p, uint64_t first, uint64_t count,
                        const struct allot_options *options)
 {
-    Allot__Request request = request_for(p, ALLOT__OP__OP_ALLOC_IDS_AT);
-
-    set_options(&request, options ? options : &no_options);
-    set_positions(&request, &first, 1);
-    set_sizes(&request, &count, 1);
-    return run_one(p, &request, NULL);
+    return alloc_one(p, ALLOT__OP__OP_ALLOC_IDS_AT, &first, count, 0, options, NULL);
 }
 
 int allot_free_ids(struct allot_pool *p, uint64_t first, uint64_t count)

@@ -3,32 +3,20 @@
  * What the client adds to the daemon's operations: realloc by moving, cleared memory, lists in
  * parts. The fake daemon says what it was asked, in order.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-#include "allot.h"
-#include "fake_daemon.h"
-
-static struct fake fake;
+#include "fake_session.h"
 
 static void begin(void (*script)(struct fake *), struct allot **ret_session,
                   struct allot_pool **ret_pool)
 {
     fake_start(&fake, script);
-    assert_int_equal(allot_open(ret_session, fake.path), 0);
-    assert_int_equal(allot_attach(*ret_session, NULL, ALLOT_WRITE, ret_pool), 0);
+    *ret_session = open_session();
+    *ret_pool = attach_default(*ret_session);
 }
 
 static void end(struct allot *a)
 {
     allot_close(a);
-    const char *failure = fake_stop(&fake);
-    if (failure)
-        fail_msg("the fake daemon saw: %s", failure);
+    expect_no_failure();
 }
 
 /* Receives a request with one position and one size (NO_SIZE: none), and answers it. */
@@ -171,10 +159,8 @@ static void test_alloc__offsets_and_addresses(void **state)
     struct allot *a;
 
     (void)state;
-    fake_start(&fake, zero_script);
-    assert_int_equal(allot_open(&a, fake.path), 0);
+    begin(zero_script, &a, &p);
     assert_int_equal(allot_session_id(a), 7);
-    assert_int_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
     char *first = (char *)allot_ptr(p, 1) - 1;
     uint64_t size = allot_pool_size(p), where;
     assert_int_equal(size, FAKE_POOL_SIZE);

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What ends a call without its answer, and a session: the deadline, the daemon's death or garbage,
+ * a fork.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "fake_session.h"
+
+/* ---- the deadline ---- */
+
+static void late_script(struct fake *f)
+{
+    uint64_t first, value = 0x1000, wrong = 0x2000;
+
+    fake_begin(f);
+    fake_receive(f);
+    first = f->request->number; /* the client gives this one up */
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ATTACH);
+    uint64_t attach = f->request->number; /* and this one */
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    fake_answer(f, first, 1, NULL, &wrong);
+    fake_grant_attach(f, attach);
+    fake_answer(f, first, 1, NULL, &wrong);
+    fake_answer(f, f->request->number, 1, NULL, &value);
+    fake_end(f);
+}
+
+static void test_end__drops_answers_that_come_too_late(void **state)
+{
+    struct allot_pool *late = NULL;
+    uint64_t offset = 1;
+
+    (void)state;
+    fake_start(&fake, late_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    unsigned descriptors = count_descriptors();
+    assert_int_equal(allot_set_timeout(a, 20), 0);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), ALLOT_E_TIMEOUT);
+    assert_int_equal(offset, 1);
+    assert_int_equal(allot_attach(a, "other", ALLOT_WRITE, &late), ALLOT_E_TIMEOUT);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(offset, 0x1000);
+    assert_int_equal(count_descriptors(), descriptors);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static atomic_uint signals;
+
+/* Ends by itself, so that a wait which each signal begins anew ends too. */
+#define SIGNALS_MAX 2000
+
+static void on_signal(int number)
+{
+    static const struct itimerval none;
+
+    (void)number;
+    if (atomic_fetch_add(&signals, 1) == SIGNALS_MAX)
+        setitimer(ITIMER_REAL, &none, NULL);
+}
+
+/* A signal each 5 ms, without SA_RESTART. */
+static void start_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    struct itimerval every = {{0, 5000}, {0, 5000}};
+
+    atomic_store(&signals, 0);
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static void stop_signals(void)
+{
+    struct itimerval none = {0};
+
+    setitimer(ITIMER_REAL, &none, NULL);
+    signal(SIGALRM, SIG_DFL);
+}
+
+static void signals_script(struct fake *f)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    fake_begin(f);
+    fake_receive(f);
+    uint64_t silent = f->request->number; /* given up; answered when the next came */
+    fake_receive(f);
+    unsigned before = atomic_load(&signals);
+    while (atomic_load(&signals) < before + 3)
+        sched_yield();
+    fake_answer(f, silent, 2, NULL, NULL);
+    fake_end(f);
+}
+
+static void test_end__a_signal_neither_breaks_nor_lengthens_it(void **state)
+{
+    struct timespec before, after;
+
+    (void)state;
+    fake_start(&fake, signals_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    start_signals();
+    assert_int_equal(allot_set_timeout(a, 100), 0);
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    assert_int_equal(allot_ping(a), ALLOT_E_TIMEOUT);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    long ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+    assert_true(ms >= 100);
+    assert_true(atomic_load(&signals) < SIGNALS_MAX); /* it ended before they did */
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_ping(a), 0);
+    stop_signals();
+    allot_close(a);
+    expect_no_failure();
+}
+
+static atomic_bool is_held; /* the fake has a request and does not answer it yet */
+
+static void held_ping_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_receive(f);
+    uint64_t held = f->request->number;
+    is_held = true;
+    fake_receive(f);
+    fake_answer(f, held, 2, NULL, NULL);
+    fake_end(f);
+}
+
+static void test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress(void **state)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    struct pinger waiting = {0};
+    struct timespec patience;
+
+    (void)state;
+    is_held = false;
+    fake_start(&fake, held_ping_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 1000), 0);
+    waiting.a = a;
+    assert_int_equal(pthread_create(&waiting.thread, NULL, ping_thread, &waiting), 0);
+    while (!is_held)
+        sched_yield();
+    sigaction(SIGALRM, &action, NULL);
+    assert_int_equal(allot_set_timeout(a, -1), 0);
+    pthread_kill(waiting.thread, SIGALRM); /* a receive that has begun begins anew */
+    clock_gettime(CLOCK_REALTIME, &patience);
+    patience.tv_sec += 20;
+    int late = pthread_timedjoin_np(waiting.thread, NULL, &patience);
+    assert_int_equal(allot_ping(a), 0);
+    if (late)
+        pthread_join(waiting.thread, NULL);
+    signal(SIGALRM, SIG_DFL);
+    assert_int_equal(late, 0);
+    assert_int_equal(waiting.code, ALLOT_E_TIMEOUT);
+    allot_close(a);
+    expect_no_failure();
+}
+
+/* ---- the daemon ---- */
+
+#define DYING_THREADS 4
+
+static void death_script(struct fake *f)
+{
+    fake_begin(f);
+    for (int i = 0; i < DYING_THREADS; i++)
+        fake_check(f, fake_receive(f) != NULL);
+    close(f->fd);
+    f->fd = -1;
+}
+
+static void test_end__all_waiters_hear_of_the_daemons_death(void **state)
+{
+    struct pinger threads[DYING_THREADS] = {0};
+
+    (void)state;
+    fake_start(&fake, death_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_set_timeout(a, -1), 0);
+    for (unsigned i = 0; i < DYING_THREADS; i++) {
+        threads[i].a = a;
+        pthread_create(&threads[i].thread, NULL, ping_thread, &threads[i]);
+    }
+    for (unsigned i = 0; i < DYING_THREADS; i++) {
+        pthread_join(threads[i].thread, NULL);
+        assert_int_equal(threads[i].code, ALLOT_E_DISCONNECTED);
+    }
+    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    memset(allot_ptr(p, 16), 1, 100);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void leaving_script(struct fake *f)
+{
+    fake_begin(f);
+    close(f->fd);
+    f->fd = -1;
+}
+
+static void test_end__a_daemon_gone_while_idle_raises_no_signal(void **state)
+{
+    (void)state;
+    fake_start(&fake, leaving_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    expect_no_failure(); /* the script has ended, the connection with it */
+    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    allot_close(a);
+}
+
+static void long_script(struct fake *f)
+{
+    static const char frame[CODEC_FRAME_MAX + 1];
+
+    fake_begin(f);
+    fake_receive(f);
+    fake_check(f, send(f->fd, frame, sizeof(frame), MSG_NOSIGNAL) == sizeof(frame));
+    fake_check(f, !fake_receive(f));
+}
+
+static void test_end__a_cut_answer_ends_the_session(void **state)
+{
+    (void)state;
+    fake_start(&fake, long_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_ping(a), ALLOT_E_FRAME_SIZE);
+    assert_int_equal(allot_ping(a), ALLOT_E_FRAME_SIZE);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void garbage_script(struct fake *f)
+{
+    uint64_t values[] = {1, 2};
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    fake_begin(f);
+    fake_receive(f);
+    reply.number = f->request->number;
+    reply.count = 1; /* and two values */
+    reply.values = values;
+    reply.n_values = 2;
+    fake_send(f, &reply, -1);
+    fake_check(f, !fake_receive(f));
+}
+
+static void test_end__columns_of_the_wrong_length_end_the_session(void **state)
+{
+    (void)state;
+    fake_start(&fake, garbage_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_ping(a), ALLOT_E_MALFORMED);
+    assert_int_equal(allot_ping(a), ALLOT_E_MALFORMED);
+    allot_close(a);
+    expect_no_failure();
+}
+
+/* ---- fork ---- */
+
+static void fork_script(struct fake *f)
+{
+    fake_begin(f);
+    for (int i = 0; i < 2; i++) {
+        int parent = f->fd;
+        fake_hello(f);
+        fake_end(f);
+        f->fd = parent;
+    }
+    fake_end(f);
+}
+
+/* In a child: which of the promises does not hold, 0 when all do. `page` is of the parent's
+ * mapping. */
+static int child(struct allot *a, struct allot_pool *p, void *page, const char *path)
+{
+    struct allot *own = NULL;
+    uint64_t offset = 16;
+    int fds[2];
+
+    if (allot_ping(a) != ALLOT_E_FORKED || allot_alloc(p, 1, NULL, &offset) != ALLOT_E_FORKED)
+        return 1;
+    if (allot_ptr(p, 16) || allot_set_timeout(a, 1) != ALLOT_E_FORKED)
+        return 2;
+    if (msync(page, 4096, MS_ASYNC) == 0)
+        return 6; /* something is mapped there */
+    if (allot_open(&own, path) != 0 || allot_ping(own) != 0)
+        return 3;
+    if (allot_ping(a) != ALLOT_E_FORKED || allot_ptr(p, 16))
+        return 4;
+    allot_detach(p);
+    allot_close(a);
+    if (pipe(fds) < 0 || allot_ping(own) != 0 || write(fds[1], "x", 1) != 1)
+        return 5;
+    allot_close(own);
+    return 0;
+}
+
+static void expect_child_is_content(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_end__a_child_has_no_session_but_can_open_one(void **state)
+{
+    (void)state;
+    fake_start(&fake, fork_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    void *page = allot_ptr(p, 4096);
+    strcpy(allot_ptr(p, 16), "kept");
+
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(child(a, p, page, fake.path));
+    expect_child_is_content(pid);
+
+    pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        _exit(child(a, p, page, fake.path));
+    expect_child_is_content(pid);
+
+    assert_int_equal(allot_ping(a), 0);
+    assert_string_equal(allot_ptr(p, 16), "kept");
+    allot_close(a);
+    expect_no_failure();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_end__drops_answers_that_come_too_late),
+        cmocka_unit_test(test_end__a_signal_neither_breaks_nor_lengthens_it),
+        cmocka_unit_test(test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress),
+        cmocka_unit_test(test_end__all_waiters_hear_of_the_daemons_death),
+        cmocka_unit_test(test_end__a_daemon_gone_while_idle_raises_no_signal),
+        cmocka_unit_test(test_end__a_cut_answer_ends_the_session),
+        cmocka_unit_test(test_end__columns_of_the_wrong_length_end_the_session),
+        cmocka_unit_test(test_end__a_child_has_no_session_but_can_open_one),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -153,6 +153,33 @@ static void test_alloc__clears_what_is_granted_and_nothing_outside_the_pool(void
     end(a);
 }
 
+static void ids_script(struct fake *f)
+{
+    fake_begin(f);
+    expect(f, ALLOT__OP__OP_ALLOC_IDS, 0, 2, ALLOT__ERROR__E_OK, FAKE_POOL_SIZE + 1);
+    expect(f, ALLOT__OP__OP_ALLOC_IDS_AT, 0x1000, 2, ALLOT__ERROR__E_OK, 0);
+    fake_end(f);
+}
+
+static void test_alloc__ids_are_no_bytes_to_clear(void **state)
+{
+    struct allot_options zeroed = {.flags = ALLOT_ZEROED}, unknown = {.flags = 2};
+    struct allot_pool *p;
+    struct allot *a;
+    uint64_t first = 0;
+
+    (void)state;
+    begin(ids_script, &a, &p);
+    memset(allot_ptr(p, 0x1000), 9, 0x1000);
+    assert_int_equal(allot_alloc_ids(p, 2, &unknown, &first), ALLOT_E_INVALID);
+    assert_int_equal(allot_alloc_ids_at(p, 0x1000, 2, &unknown), ALLOT_E_INVALID);
+    assert_int_equal(allot_alloc_ids(p, 2, &zeroed, &first), 0);
+    assert_int_equal(first, FAKE_POOL_SIZE + 1);
+    assert_int_equal(allot_alloc_ids_at(p, 0x1000, 2, &zeroed), 0);
+    assert_true(all_are(allot_ptr(p, 0x1000), 0x1000, 9));
+    end(a);
+}
+
 static void test_alloc__offsets_and_addresses(void **state)
 {
     struct allot_pool *p;
@@ -250,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_alloc__realloc_with_a_wrong_old_size_changes_nothing),
         cmocka_unit_test(test_alloc__realloc_moves_for_an_alignment_that_does_not_hold),
         cmocka_unit_test(test_alloc__clears_what_is_granted_and_nothing_outside_the_pool),
+        cmocka_unit_test(test_alloc__ids_are_no_bytes_to_clear),
         cmocka_unit_test(test_alloc__offsets_and_addresses),
         cmocka_unit_test(test_alloc__lists_go_on_after_the_last_key),
     };

@@ -461,6 +461,13 @@ unsigned fixture_count_fds(const struct fixture *f)
     return n;
 }
 
+void fixture_wait_fds(const struct fixture *f, unsigned count)
+{
+    for (unsigned ms = 0; fixture_count_fds(f) != count && ms < FIXTURE_DEADLINE_MS; ms++)
+        poll(NULL, 0, 1);
+    check_equal(fixture_count_fds(f), count);
+}
+
 uint64_t fixture_status_kb(const struct fixture *f, const char *field)
 {
     char path[64];

@@ -2,7 +2,7 @@
 /*
  * The one fixture of the integration tests: the real daemon on a private socket in a private
  * directory, with this process as its service manager: it hears READY=1 on NOTIFY_SOCKET, keeps the
- * descriptors that the daemon stores, and hands them to the next daemon. Nothing waits by sleeping.
+ * descriptors that the daemon stores, and hands them to the next daemon.
  *
  * A fixture belongs to the test's main thread. Whatever does not come in FIXTURE_DEADLINE_MS fails
  * the test.
@@ -99,6 +99,8 @@ void fixture_log_wait(struct fixture *f, const char *text);
 /* Entries of /proc/PID/fd; a line of /proc/PID/status in kB, such as "RssAnon:". */
 unsigned fixture_count_fds(const struct fixture *f);
 uint64_t fixture_status_kb(const struct fixture *f, const char *field);
+/* Waits until it has so many open: what its clients leave behind it closes in its own time. */
+void fixture_wait_fds(const struct fixture *f, unsigned count);
 
 /* Lets clients of any uid come to the socket. */
 void fixture_open_to_all(const struct fixture *f);

@@ -271,10 +271,10 @@ static void test_descriptors__the_silent_lock_nobody_out(void **state)
     for (;;) {
         wire_connect(&w, f->socket);
         wire_send(&w, &hello);
-        check(wire_receive(&w) != NULL);
-        if (!w.reply->refused)
+        if (wire_receive(&w) && !w.reply->refused)
             break;
-        check_equal(w.reply->refused, ALLOT__ERROR__E_LIMIT); /* in, but no pidfd is left */
+        /* In, but no pidfd is left; or it had no turn for a second, and passed for silent. */
+        check(!w.reply || w.reply->refused == ALLOT__ERROR__E_LIMIT);
         wire_close(&w);
     }
     check(prlimit(f->pid, RLIMIT_NOFILE, &old, NULL) == 0);

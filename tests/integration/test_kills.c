@@ -217,9 +217,7 @@ static void kill_clients(struct fixture *f, const char *const *environment)
         check_equal(info->heap_bytes, info->heap_free_bytes);
         check_equal(info->free_pages + info->heap_bytes / info->page_size, free_pages[i]);
     }
-    for (unsigned i = 0; fixture_count_fds(f) != fds && i < 100000; i++)
-        check_equal(wire_ping(&watcher), ALLOT__ERROR__E_OK);
-    check_equal(fixture_count_fds(f), fds);
+    fixture_wait_fds(f, fds);
     wire_close(&watcher);
     munmap(s, sizeof(*s));
 }

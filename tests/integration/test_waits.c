@@ -130,7 +130,8 @@ static void test_commit__resize_grows_by_much(void **state)
 static void test_commit__holds_up_nobody_else(void **state)
 {
     const struct fixture *f = *state;
-    uint64_t size = 1024 * MIB;
+    uint64_t size = 512 * MIB;
+    unsigned served = 0;
 
     wire_open(&w, f->socket);
     uint32_t pool = wire_pool(&w, "default");
@@ -141,15 +142,19 @@ static void test_commit__holds_up_nobody_else(void **state)
     Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, pool);
     r.sizes = &size;
     r.n_sizes = 1;
-    r.number = w.next;
-    wire_send(&w, &r);
-    unsigned served = 0;
-    while (!wire_readable(&w)) {
-        for (unsigned i = 0; i < 4; i++)
-            wire_expect_good(&others[i], pool);
-        served++;
+    /* Again where the memory came before this process had its turn. */
+    for (unsigned tries = 0; served == 0 && tries < 7; tries++) {
+        Allot__Error error;
+        r.number = w.next++;
+        wire_send(&w, &r);
+        while (!wire_readable(&w)) {
+            for (unsigned i = 0; i < 4; i++)
+                wire_expect_good(&others[i], pool);
+            served += !wire_readable(&w);
+        }
+        wire_collect(&w, r.number, 1, &error, NULL);
+        check_equal(error, ALLOT__ERROR__E_OK);
     }
-    wire_collect(&w, w.next++, 1, NULL, NULL);
     check(served > 0);
     for (unsigned i = 0; i < 4; i++)
         wire_close(&others[i]);
@@ -432,9 +437,7 @@ static void test_drain__backlog_of_the_dead_is_dropped(void **state)
         child_join(child_start(send_and_die, f));
     wire_wait_live(&others[0], "default", 0, 0, 0);
     wire_wait_sessions(&others[0], 1);
-    for (unsigned i = 0; fixture_count_fds(f) != before && i < 100000; i++)
-        check_equal(wire_ping(&others[0]), ALLOT__ERROR__E_OK);
-    check_equal(fixture_count_fds(f), before);
+    fixture_wait_fds(f, before);
     wire_close(&others[0]);
 }
 

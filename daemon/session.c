@@ -348,14 +348,6 @@ void session_refresh_access(struct session *s)
 
 /* ---- lists ---- */
 
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = (*(struct session *const *)a)->id;
-    uint64_t y = (*(struct session *const *)b)->id;
-
-    return (x > y) - (x < y);
-}
-
 static void describe(const struct session *s, Allot__SessionInfo *ret)
 {
     ret->session = s->id;
@@ -382,12 +374,18 @@ size_t sessions_list(struct sessions *all, uint64_t after, Allot__SessionInfo *r
     size_t count = 0;
 
     pthread_mutex_lock(&all->lock);
-    for (unsigned i = 0; i < SESSIONS_MAX; i++)
-        if (all->slots[i] && all->slots[i]->id > after)
-            found[count++] = all->slots[i];
-    qsort(found, count, sizeof(found[0]), by_id);
-    for (size_t i = 0; i < count && i < max; i++)
+    for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+        struct session *s = all->slots[i];
+        if (!s || s->id <= after || (count == max && s->id > found[max - 1]->id))
+            continue;
+        /* By insertion, which asks for no memory; most come in order. */
+        size_t at = count < max ? count++ : max - 1;
+        for (; at > 0 && found[at - 1]->id > s->id; at--)
+            found[at] = found[at - 1];
+        found[at] = s;
+    }
+    for (size_t i = 0; i < count; i++)
         describe(found[i], &ret[i]);
     pthread_mutex_unlock(&all->lock);
-    return count < max ? count : max;
+    return count;
 }

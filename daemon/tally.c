@@ -124,12 +124,10 @@ static void sift_down(struct tally_entry *heap, size_t count, size_t at)
     heap[at] = moved;
 }
 
-static int by_key(const void *a, const void *b)
+static void heapify(struct tally_entry *heap, size_t count)
 {
-    uint32_t x = ((const struct tally_entry *)a)->key;
-    uint32_t y = ((const struct tally_entry *)b)->key;
-
-    return (x > y) - (x < y);
+    for (size_t at = count / 2; at-- > 0;)
+        sift_down(heap, count, at);
 }
 
 size_t tally_list(const struct tally *t, uint64_t from, struct tally_entry *ret, size_t max)
@@ -143,13 +141,20 @@ size_t tally_list(const struct tally *t, uint64_t from, struct tally_entry *ret,
         if (count < max) {
             ret[count++] = *e;
             if (count == max)
-                for (size_t at = max / 2; at-- > 0;)
-                    sift_down(ret, max, at);
+                heapify(ret, count);
         } else if (e->key < ret[0].key) {
             ret[0] = *e;
             sift_down(ret, max, 0);
         }
     }
-    qsort(ret, count, sizeof(*ret), by_key);
+    /* Heapsort: qsort() may ask for memory. */
+    if (count < max)
+        heapify(ret, count);
+    for (size_t left = count; left-- > 1;) {
+        struct tally_entry highest = ret[0];
+        ret[0] = ret[left];
+        ret[left] = highest;
+        sift_down(ret, left, 0);
+    }
     return count;
 }

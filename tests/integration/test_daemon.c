@@ -27,6 +27,8 @@
 #define MIB    (1ull << 20)
 #define NOBODY 65534u
 
+#define SESSIONS_MAX 4096u /* of daemon/bounds.h */
+
 static struct wire w;
 static struct wire other;
 
@@ -298,6 +300,23 @@ static void test_session__that_never_attached_ends_with_its_socket(void **state)
     wire_close(&w);
 }
 
+/* Slots are taken in turn: after so many sessions the latest have the first of them. */
+static void test_session__lists_are_in_order_when_slots_come_round(void **state)
+{
+    const struct fixture *f = *state;
+    static struct wire some[150]; /* more than a reply lists */
+
+    for (unsigned i = 0; i < SESSIONS_MAX - 75; i++) {
+        wire_open(&w, f->socket);
+        wire_close(&w);
+    }
+    for (unsigned i = 0; i < 150; i++)
+        wire_open(&some[i], f->socket);
+    wire_wait_sessions(&some[0], 150); /* each ID above the one before */
+    for (unsigned i = 0; i < 150; i++)
+        wire_close(&some[i]);
+}
+
 struct hoard {
     const char *socket;
     struct gate ready;
@@ -516,6 +535,7 @@ int main(int argc, char **argv)
         fixture_test(test_descriptors__accepting_pauses_and_resumes),
         fixture_test(test_descriptors__the_silent_lock_nobody_out),
         fixture_test(test_session__that_never_attached_ends_with_its_socket),
+        fixture_test(test_session__lists_are_in_order_when_slots_come_round),
         fixture_test(test_descriptors__of_the_dead_let_others_in),
         fixture_test_bare(test_rights__by_user_and_group),
         fixture_test(test_rights__read_only_cannot_be_mapped_writable),

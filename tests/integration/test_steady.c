@@ -20,8 +20,10 @@
 #include "wire.h"
 
 #define BATCH 64u
+#define CROWD 200u /* sessions and tags: too many for a list to be sorted on a stack */
 
 static struct wire clients[2]; /* one on each loop */
+static struct wire crowd[CROWD];
 static char preload[300] = "LD_PRELOAD=" COUNT_MALLOC_PATH;
 static char count_path[128];
 static char count_variable[160];
@@ -80,6 +82,23 @@ static void round_of_everything(struct wire *w)
     wire_expect_refusal(w, ALLOT__ERROR__E_MALFORMED, 0);
 }
 
+/* Makes the lists long. */
+static void crowd_in(const struct fixture *f)
+{
+    uint64_t size = 16;
+
+    for (unsigned i = 0; i < CROWD; i++) {
+        wire_open(&crowd[i], f->socket);
+        Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, wire_pool(&crowd[i], "default"));
+        Allot__Error error;
+        r.sizes = &size;
+        r.n_sizes = 1;
+        r.tag = 1000 + i;
+        wire_run(&crowd[i], &r, 1, &error, NULL);
+        check_equal(error, ALLOT__ERROR__E_OK);
+    }
+}
+
 static void test_steady__no_memory_is_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -95,6 +114,7 @@ static void test_steady__no_memory_is_asked_for(void **state)
     fixture_start(f);
     unlink(count_path);
     check(atomic_load(count) > 0); /* it does count */
+    crowd_in(f);
     for (unsigned i = 0; i < 2; i++)
         wire_open(&clients[i], f->socket);
     for (unsigned i = 0; i < 6; i++)
@@ -105,6 +125,8 @@ static void test_steady__no_memory_is_asked_for(void **state)
     check_equal(atomic_load(count), before);
     for (unsigned i = 0; i < 2; i++)
         wire_close(&clients[i]);
+    for (unsigned i = 0; i < CROWD; i++)
+        wire_close(&crowd[i]);
     close(fd);
 }
 

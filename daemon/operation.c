@@ -285,7 +285,8 @@ static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
     }
     uint64_t left = quota_left(pool, o->uid);
     if (kind_bytes(kind, size) > left) {
-        answer(o, -ALLOT__ERROR__E_QUOTA, left / op_unit(pool, o->op));
+        uint64_t most = largest(pool, o->op, o->align);
+        answer(o, -ALLOT__ERROR__E_QUOTA, (left < most ? left : most) / op_unit(pool, o->op));
         return POOL_DONE;
     }
     rc = take(pool, o->op, size, o->align, &o->position);

@@ -33,6 +33,7 @@ static struct wire other;
     "[pool default]\nsize = 64M\nsize_max = 128M\nids = 1000\n"                                    \
     "[pool coarse]\nsize_max = 64M\npage_size = 64K\n"                                             \
     "[pool quota]\nsize_max = 64M\nquota = 1M\n"                                                   \
+    "[pool ample]\nsize_max = 1M\nquota = 2M\n"                                                    \
     "[pool few]\nsize_max = 1M\nallocations_max = 8\n"                                             \
     "[pool readers]\nsize_max = 1M\naccess = *=read\n"                                             \
     "[pool nobody]\nsize_max = 1M\naccess = *=none\n"
@@ -349,7 +350,7 @@ static void test_not_owner__of_another_session(void **state)
 static void test_no_pool__unknown_or_not_attached(void **state)
 {
     const struct fixture *f = *state;
-    static const uint32_t unknown[] = {0, 7, 16, 17, 1000, UINT32_MAX};
+    static const uint32_t unknown[] = {0, 8, 16, 17, 1000, UINT32_MAX};
     static const char *const names[] = {
         "", "Default", "defaul", "default ",
         "0123456789012345678901234567890123456789012345678901234567890123456789"};
@@ -429,6 +430,32 @@ static void test_quota__names_what_is_left(void **state)
     wire_free(&w, pool, position);
     wire_expect_good(&w, pool);
     wire_close(&other);
+    wire_close(&w);
+}
+
+/* More quota is left than the pool could give. */
+static void test_quota__names_what_would_be_granted(void **state)
+{
+    const struct fixture *f = *state;
+    static const uint64_t aligns[] = {0, 4 * PAGE};
+    static const Allot__Op ops[][2] = {{ALLOT__OP__OP_ALLOC, ALLOT__OP__OP_FREE},
+                                       {ALLOT__OP__OP_ALLOC_PAGES, ALLOT__OP__OP_FREE_PAGES}};
+    uint64_t most;
+    uint64_t position;
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "ample");
+    wire_alloc(&w, pool, 1000);
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t j = 0; j < 2; j++) {
+            check_equal(run(ops[i][0], pool, 0, 3 * MIB, aligns[j], &most), ALLOT__ERROR__E_QUOTA);
+            check_equal(run(ops[i][0], pool, 0, most, aligns[j], &position), ALLOT__ERROR__E_OK);
+            check_equal(run(ops[i][1], pool, position, 0, 0, NULL), ALLOT__ERROR__E_OK);
+            check_equal(run(ops[i][0], pool, 0, most + 1, aligns[j], NULL),
+                        ALLOT__ERROR__E_NO_MEMORY);
+        }
+    }
+    wire_expect_good(&w, pool);
     wire_close(&w);
 }
 
@@ -598,6 +625,7 @@ int main(int argc, char **argv)
         pools_test(test_no_pool__unknown_or_not_attached),
         pools_test(test_denied__without_the_right),
         pools_test(test_quota__names_what_is_left),
+        pools_test(test_quota__names_what_would_be_granted),
         pools_test(test_limit__allocations),
         pools_test(test_limit__sessions),
         pools_test(test_internal__no_descriptor_to_hand_over),

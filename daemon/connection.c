@@ -45,27 +45,22 @@ struct connection {
     struct session *session; /* NULL before hello */
     uint64_t since;          /* the loop's time when it was taken */
     struct backlog *backlog; /* NULL: everything is sent */
-    unsigned singles;        /* rounds in a row that found one frame */
-    unsigned pause;          /* rounds until it pays to look for another one at once */
+    unsigned turns;          /* of its loop in which it was read */
+    bool single;             /* its frames come one at a time, … */
+    bool again;              /* … the next one right after an answer */
     size_t served;           /* bytes of the first frame whose requests were served already … */
     unsigned taken;          /* … and how many operations those took */
 };
 
 /*
- * Looking for one frame is cheaper than looking for many (0.3 µs, where a round of one takes 3),
- * but cannot tell that there are more. So a connection is taken for one that asks and waits after
- * this many rounds of one frame, and then looked at for more in every so manieth.
+ * How a connection is looked at. Looking for one frame is cheaper than looking for many (0.3 µs,
+ * where a round of one takes 3), but cannot tell that there are more. And an answer often wakes a
+ * client on the same core, which asks again before the daemon goes on; then a second round at once
+ * saves a turn of the loop (0.4 µs). One turn in so many tries both, and what it finds holds for
+ * those that follow; what a connection begins with tells little of it.
  */
-#define SINGLES_MIN   4u
-#define SINGLES_CHECK 16u
-
-/*
- * An answer often wakes a client on the same core, which asks again before the daemon goes on; then
- * a second round at once saves a turn of the loop (0.4 µs). After a look that found nothing, none
- * is taken for this many rounds. No more than so many rounds, then the other connections have
- * theirs.
- */
-#define PAUSE      16u
+#define PROBE_TURNS 16u
+/* Rounds in a turn; then the other connections have theirs. */
 #define ROUNDS_MAX 8u
 
 /* A client says hello at once. One that did not in this time loses its connection when descriptors
@@ -380,12 +375,12 @@ static bool finish_round(struct connection *c, struct round round)
 }
 
 /* How many frames wait, now in all->in; -1 with errno. */
-static int peek(struct connection *c)
+static int peek(struct connection *c, bool probe)
 {
     struct connections *all = c->all;
     int n;
 
-    if (c->singles >= SINGLES_MIN && c->singles % SINGLES_CHECK != 0) {
+    if (c->single && !probe) {
         ssize_t size = recv(c->fd, all->frames[0], CODEC_FRAME_MAX,
                             MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC); /* MSG_TRUNC: the whole length */
         all->in[0].msg_len = size > 0 ? (unsigned)size : 0;
@@ -394,20 +389,20 @@ static int peek(struct connection *c)
     } else {
         n = recvmmsg(c->fd, all->in, CONNECTION_FRAMES_MAX, MSG_PEEK | MSG_DONTWAIT, NULL);
     }
-    if (n > 0)
-        c->singles = n == 1 ? c->singles + 1 : 0;
+    if (n > 1 || (n == 1 && probe))
+        c->single = n == 1;
     return n;
 }
 
 /* True where another round may follow. */
-static bool read_round(struct connection *c)
+static bool read_round(struct connection *c, bool probe)
 {
     struct connections *all = c->all;
-    int n = peek(c);
+    int n = peek(c, probe);
 
     if (n < 0) {
         if (errno == EAGAIN)
-            c->pause = PAUSE;
+            c->again = false;
         else if (errno != EINTR)
             connection_close(c);
         return false;
@@ -418,12 +413,12 @@ static bool read_round(struct connection *c)
 
 static void read_rounds(struct connection *c)
 {
-    for (unsigned i = 0; i < ROUNDS_MAX && read_round(c); i++) {
-        if (c->pause) {
-            c->pause--;
-            return;
-        }
-    }
+    bool probe = ++c->turns % PROBE_TURNS == 0;
+
+    if (probe)
+        c->again = true;
+    for (unsigned i = 0; i < ROUNDS_MAX && read_round(c, probe && i == 0) && c->again; i++)
+        ;
 }
 
 static void write_backlog(struct connection *c)

@@ -3,7 +3,8 @@
  * Bytes, pages and IDs: one function for each of the wire's operations, and realloc.
  *
  * What it is not: a judge. Zero sizes, bad alignments and foreign offsets go to the daemon, whose
- * word counts and whose error names them. Only what would not fit a request is refused here.
+ * word counts and whose error names them. Only what would not fit a request is refused here, and
+ * what comes by a handle for reading.
  *
  * ALLOT_ZEROED is kept here, after the grant: nobody but a pool's clients touches its memory.
  *
@@ -50,7 +51,7 @@ static int run_one(struct allot_pool *p, Allot__Request *request, uint64_t *ret_
     int code = 0;
     struct call call = {.values = &value, .codes = &code};
 
-    int r = session_call(p->session, request, &call);
+    int r = pool_call(p, request, &call);
     if (r < 0)
         return r;
     error_note_limit(code, value);
@@ -65,7 +66,7 @@ static int zero(const struct allot_pool *p, const struct allot_options *options,
 {
     if (!(options->flags & ALLOT_ZEROED) || size == 0)
         return 0;
-    if (!p->writable || offset > p->size || size > p->size - offset)
+    if (offset > p->size || size > p->size - offset)
         return ALLOT_E_MALFORMED;
     memset(p->base + offset, 0, (size_t)size);
     return 0;
@@ -149,7 +150,7 @@ static int move(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64
     int r = allot_alloc(p, size, &plain, &fresh);
     if (r < 0)
         return r;
-    if (!p->writable || fresh > p->size || size > p->size - fresh)
+    if (fresh > p->size || size > p->size - fresh)
         return ALLOT_E_MALFORMED;
     memcpy(p->base + fresh, p->base + offset, (size_t)(old_size < size ? old_size : size));
     r = allot_free_sized(p, offset, old_size);
@@ -224,7 +225,7 @@ int allot_alloc_batch(struct allot_pool *p, size_t n, const uint64_t *sizes,
         return r;
     set_options(&request, options);
     set_sizes(&request, sizes, n);
-    r = session_call(p->session, &request, &call);
+    r = pool_call(p, &request, &call);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) {
@@ -248,7 +249,7 @@ int allot_free_batch(struct allot_pool *p, size_t n, const uint64_t *offsets, in
     if (n == 0 || n > ALLOT_BATCH_MAX)
         return ALLOT_E_BATCH;
     set_positions(&request, offsets, n);
-    int r = session_call(p->session, &request, &call);
+    int r = pool_call(p, &request, &call);
     if (r < 0)
         return r;
     if (codes)

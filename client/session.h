@@ -36,6 +36,13 @@ static inline int session_call(struct allot *a, Allot__Request *request, struct 
     return fork_here(a->generation) ? call_run(&a->calls, request, call) : ALLOT_E_FORKED;
 }
 
+/* The same for what only a pool attached for writing allows: the daemon knows the session's right,
+ * not the handle's. */
+static inline int pool_call(const struct allot_pool *p, Allot__Request *request, struct call *call)
+{
+    return p->writable ? session_call(p->session, request, call) : ALLOT_E_DENIED;
+}
+
 /* A request of one operation whose answer is its code. */
 int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_value);
 

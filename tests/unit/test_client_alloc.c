@@ -180,6 +180,36 @@ static void test_alloc__ids_are_no_bytes_to_clear(void **state)
     end(a);
 }
 
+static void read_only_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ATTACH);
+    fake_grant_attach(f, f->request->number);
+    expect(f, ALLOT__OP__OP_GOODBYE, 0, NO_SIZE, ALLOT__ERROR__E_OK, 0); /* nothing before it */
+}
+
+/* The session may write, by another mapping: the daemon would grant it. */
+static void test_alloc__through_a_read_only_mapping_is_denied(void **state)
+{
+    uint64_t sizes[] = {64}, where[] = {0x1000};
+    struct allot_pool *p, *reading = NULL;
+    struct allot *a;
+
+    (void)state;
+    begin(read_only_script, &a, &p);
+    assert_int_equal(allot_attach(a, NULL, ALLOT_READ, &reading), 0);
+    assert_int_equal(allot_alloc(reading, 64, NULL, where), ALLOT_E_DENIED);
+    assert_int_equal(allot_alloc_batch(reading, 1, sizes, NULL, where, NULL), ALLOT_E_DENIED);
+    assert_int_equal(allot_alloc_pages_at(reading, 0x1000, 1, NULL), ALLOT_E_DENIED);
+    assert_int_equal(allot_alloc_ids(reading, 1, NULL, where), ALLOT_E_DENIED);
+    assert_int_equal(allot_realloc(reading, 0x1000, 64, 128, NULL, where), ALLOT_E_DENIED);
+    assert_int_equal(allot_free(reading, 0x1000), ALLOT_E_DENIED);
+    assert_int_equal(allot_free_batch(reading, 1, where, NULL), ALLOT_E_DENIED);
+    assert_int_equal(allot_add_memory(reading, 4096, NULL), ALLOT_E_DENIED);
+    assert_int_equal(where[0], 0x1000);
+    end(a);
+}
+
 static void test_alloc__offsets_and_addresses(void **state)
 {
     struct allot_pool *p;
@@ -278,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_alloc__realloc_moves_for_an_alignment_that_does_not_hold),
         cmocka_unit_test(test_alloc__clears_what_is_granted_and_nothing_outside_the_pool),
         cmocka_unit_test(test_alloc__ids_are_no_bytes_to_clear),
+        cmocka_unit_test(test_alloc__through_a_read_only_mapping_is_denied),
         cmocka_unit_test(test_alloc__offsets_and_addresses),
         cmocka_unit_test(test_alloc__lists_go_on_after_the_last_key),
     };

@@ -114,9 +114,12 @@ static inline uint32_t class_for(const struct slabs *h, uint64_t size, uint64_t 
     return h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE];
 }
 
-/* What the inner allocator is asked for where the block is no slot. */
+/* What the inner allocator is asked for where the block is no slot: a class's size also where the
+ * alignment forbids the class, since usable_size() tells it to who frees without an alignment. */
 static inline uint64_t inner_size(const struct slabs *h, uint64_t size, uint32_t class)
 {
+    if (class == NO_CLASS && size - 1 < SLAB_BLOCK_MAX)
+        class = h->class_of[(size + NODE_GRANULE - 1) / NODE_GRANULE];
     return class == NO_CLASS ? size : h->class[class].size;
 }
 

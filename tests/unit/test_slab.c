@@ -241,6 +241,26 @@ static void test_slab__realloc_stays_within_its_class(void **state)
     assert_int_equal(OPS->dealloc(b, pos, 100, 1), 0);
 }
 
+/* An alignment that no class has makes it a block of the inner allocator. */
+static void test_slab__usable_size_frees_whatever_the_alignment(void **state)
+{
+    struct fixture *f = *state;
+    struct allot_byte *b = f->b;
+    uint64_t pos, size;
+
+    assert_int_equal(OPS->init(b, 0, UINT64_C(1) << 20), 0);
+    for (uint64_t align = 1; align <= 65536; align *= 2) {
+        for (uint64_t wish = 1; wish < 20000; wish += 41) {
+            assert_int_equal(OPS->alloc(b, wish, align, &pos), 0);
+            assert_int_equal(OPS->usable_size(b, pos, &size), 0);
+            assert_true(size >= wish);
+            assert_int_equal(OPS->dealloc(b, pos, size, 1), 0);
+        }
+    }
+    assert_int_equal(OPS->used_bytes(b), 0);
+    check(b);
+}
+
 /* The provider of a heap whose pages are smaller than a slab: claims need only their block. */
 static void test_slab__claims_in_any_order_through_a_heap(void **state)
 {
@@ -415,6 +435,7 @@ int main(void)
         CASE(test_slab__dealloc_is_exact),
         CASE(test_slab__dealloc_is_exact_after_a_new_division),
         CASE(test_slab__realloc_stays_within_its_class),
+        CASE(test_slab__usable_size_frees_whatever_the_alignment),
         CASE(test_slab__claims_in_any_order_through_a_heap),
         CASE(test_slab__memory_for_a_million_blocks),
         cmocka_unit_test(test_slab__survives_each_refusal_of_metadata),

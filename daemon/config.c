@@ -291,26 +291,13 @@ Allot__Access config_access(const struct config_pool *pool, const struct peer *p
     return access;
 }
 
-static const struct allot_byte_ops *const allocators[] = {&allot_tlsf, &allot_buddy, &allot_slab,
-                                                          &allot_first_fit};
-
-const struct allot_byte_ops *config_allocator(const char *name)
-{
-    for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++)
-        if (strcmp(allocators[i]->name, name) == 0)
-            return allocators[i];
-    return NULL;
-}
-
 static void read_allocator(struct reading *r, const char *name)
 {
-    const struct allot_byte_ops *ops = config_allocator(name);
+    int err = allot_byte_find(name, &r->pool->allocator);
 
-    if (ops) {
-        r->pool->allocator = ops;
-        return;
-    }
-    mistake(r, r->line, "allocator: '%s' is unknown", name);
+    if (err)
+        mistake(r, r->line, "allocator: '%s' is %s", name,
+                err == ALLOT_E_NOT_BUILT ? "not built in" : "unknown");
 }
 
 static void begin_pool(struct config_pool *pool, const char *name)
@@ -320,8 +307,8 @@ static void begin_pool(struct config_pool *pool, const char *name)
         .ids = IDS_DEFAULT,
         .quota = UINT64_MAX,
         .allocations_max = ALLOCATIONS_MAX,
-        .allocator = &allot_tlsf,
     };
+    (void)allot_byte_find(NULL, &pool->allocator);
     snprintf(pool->name, sizeof(pool->name), "%s", name);
 }
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include <allot/byte.h>
+#include <allot/algorithm.h>
 
 #include "bounds.h"
 #include "codec.h"
@@ -28,7 +28,7 @@ struct config_pool {
     uint64_t ids;             /* the ID space is 1..ids */
     uint64_t quota;           /* bytes that one user may hold; UINT64_MAX: no limit */
     uint64_t allocations_max; /* live allocations, ALLOCATIONS_MAX at most */
-    const struct allot_byte_ops *allocator;
+    const struct allot_byte_ops *allocator; /* NULL: none is built in */
     struct config_rule rules[RULES_MAX];
     unsigned n_rules;
 };
@@ -49,7 +49,7 @@ struct config {
  *   [pool NAME]      size            bytes managed at first          default: size_max
  *                    size_max        bytes of the region             size, but 1 GiB at least
  *                    page_size       4K to 1G, a power of two        4K
- *                    allocator       tlsf                            tlsf
+ *                    allocator       a name of algorithm.h           its default
  *                    ids             IDs in the space, below 2^48    2^32
  *                    quota           bytes that one user may hold    no limit
  *                    allocations_max live allocations                ALLOCATIONS_MAX
@@ -75,9 +75,6 @@ int config_load(struct config *config, const char *path);
 
 /* Why a path cannot be the socket (relative, longer than 107 bytes, …), or NULL. */
 const char *config_socket_mistake(const char *path);
-
-/* The byte allocator of that name, or NULL where none is built in. */
-const struct allot_byte_ops *config_allocator(const char *name);
 
 /* What the pool's rules give to the process: the most that a matching rule gives. A uid rule that
  * matches overrides group rules, and those override `*`. */

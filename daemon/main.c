@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,22 @@ static int start_signals(struct daemon *d)
     return 0;
 }
 
+/* A pool wants one of each family. */
+static bool has_allocators(void)
+{
+    const struct allot_byte_ops *bytes;
+    const struct allot_page_ops *pages;
+    const struct allot_id_ops *ids;
+    const char *missing = allot_byte_find(NULL, &bytes)   ? "byte"
+                          : allot_page_find(NULL, &pages) ? "page"
+                          : allot_id_find(NULL, &ids)     ? "ID"
+                                                          : NULL;
+
+    if (missing)
+        log_error("cannot start: no %s allocator is built in", missing);
+    return !missing;
+}
+
 /* Everything is there before the first client is accepted. */
 static int start(struct daemon *d)
 {
@@ -241,7 +258,7 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    if (start(&d))
+    if (!has_allocators() || start(&d))
         return EXIT_FAILURE;
     notify_send("READY=1");
     log_info("ready; pools: %u, workers: %u", d.config.n_pools, d.config.workers);

@@ -222,12 +222,18 @@ static int rebuild(struct pool *pool)
 static int make_allocators(struct pool *pool)
 {
     const struct ledger_pool *info = pool->info;
-    int rc = allot_bitmap_pages.create(&metadata, info->page_size, &pool->pages);
+    const struct allot_page_ops *pages;
+    const struct allot_id_ops *ids;
+    int rc = allot_page_find(NULL, &pages);
 
+    if (!rc)
+        rc = allot_id_find(NULL, &ids);
+    if (!rc)
+        rc = pages->create(&metadata, info->page_size, &pool->pages);
     if (!rc)
         rc = pool->config.allocator->create(&metadata, &pool->bytes);
     if (!rc)
-        rc = allot_bitmap_ids.create(&metadata, &pool->ids);
+        rc = ids->create(&metadata, &pool->ids);
     /* Position 0 is never granted, so the first page is nobody's. */
     if (!rc)
         rc = pool->pages->ops->init(pool->pages, info->page_size, info->size - info->page_size);
@@ -281,9 +287,13 @@ static int adopt_region(struct pool *pool, int fd)
         log_error("pool %s: its descriptor is not its region", info->name);
         return -EBADMSG;
     }
-    config->allocator = config_allocator(info->allocator);
-    if (!config->allocator) {
+    int err = allot_byte_find(info->allocator, &config->allocator);
+    if (err == ALLOT_E_NOT_BUILT) {
         log_error("pool %s: its allocator %s is not built in", info->name, info->allocator);
+        return -ENOTSUP; /* nothing is wrong with the pool */
+    }
+    if (err) {
+        log_error("pool %s: its allocator %s is unknown", info->name, info->allocator);
         return -EBADMSG;
     }
     if (wished && (config->size_max != info->size_max || config->page_size != info->page_size ||

@@ -232,7 +232,7 @@ int store_open(struct store *store, const struct config *config, struct notify_f
     *store = (struct store){0};
     int rc = open_old(store, config, fds, n_fds);
     if (rc && rc != -ENOENT && rc != -EBADMSG) {
-        /* Short of memory or descriptors: nothing is wrong with what is stored. */
+        /* Short of memory or descriptors, or another build: what is stored is sound. */
         log_error("store: cannot open the ledger now: %s", strerror(-rc));
         return rc;
     }

@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A heap that is made to grow eight times, each time twice as much, and says how it stands.
+ * grow_heap [ALGORITHM]: a heap that is made to grow eight times, each time twice as much, and says
+ * how it stands.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <allot/algorithm.h>
 #include <allot/local.h>
 
 #define GROWTHS 8
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct allot_local heap;
+    const struct allot_byte_ops *ops;
     struct allot_local_stats stats;
     uint64_t before = 0;
     char text[128];
 
-    if (allot_local_init(&heap, &allot_tlsf, &allot_grower_raw))
+    if (allot_byte_find(argc > 1 ? argv[1] : NULL, &ops) ||
+        allot_local_init(&heap, ops, &allot_grower_raw))
         return EXIT_FAILURE;
     for (unsigned i = 0; i < GROWTHS; i++) {
         size_t size = (size_t)1 << (20 + i);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vector of 2^20 numbers that grows as it is pushed to, in a heap of its own; then what the heap
- * says of itself.
+ * hello_world [ALGORITHM]: a vector of 2^20 numbers that grows as it is pushed to, in a heap of its
+ * own; then what the heap says of itself.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <allot/algorithm.h>
 #include <allot/local.h>
 
 #define PUSHES (UINT32_C(1) << 20)
@@ -45,13 +46,15 @@ static void print_stats(const struct allot_local *heap)
     puts(text);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct allot_local heap;
+    const struct allot_byte_ops *ops;
     struct vector v = {.heap = &heap};
     uint64_t sum = 0;
 
-    if (allot_local_init(&heap, &allot_tlsf, &allot_grower_raw))
+    if (allot_byte_find(argc > 1 ? argv[1] : NULL, &ops) ||
+        allot_local_init(&heap, ops, &allot_grower_raw))
         return EXIT_FAILURE;
     for (uint32_t i = 0; i < PUSHES; i++) {
         if (push(&v, i))

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <allot/algorithm.h>
 #include <allot/align.h>
 #include <allot/local.h>
 
@@ -76,20 +77,20 @@ static void start(char **environment)
 {
     static const char variable[] = "ALLOT_MALLOC=";
     const struct allot_byte_ops *ops;
-    const char *name = "tlsf";
+    const char *name = NULL;
     int err;
 
     for (char **e = environment; *e; e++) {
         if (!strncmp(*e, variable, sizeof(variable) - 1) && (*e)[sizeof(variable) - 1])
             name = *e + sizeof(variable) - 1;
     }
-    err = allot_local_algorithm(name, &ops);
+    err = allot_byte_find(name, &ops);
     if (err == ALLOT_E_INVALID)
         stop("ALLOT_MALLOC names no algorithm that there is: ", name);
     if (err)
         stop("ALLOT_MALLOC names an algorithm that is not built in: ", name);
     if (allot_local_locked_init(&heap, ops, &allot_grower_raw))
-        stop("no memory for the heap of ", name);
+        stop("no memory for the heap of ", ops->name);
     ready = true;
 }
 

@@ -3,7 +3,9 @@
 #
 # A program of Debian's, with liballot-malloc.so as its malloc and without: the outputs must be equal.
 #
-# usage: run.sh LIBRARY PROGRAM        (in the project's directory); 77: the program is not installed
+# usage: run.sh LIBRARY PROGRAM FAMILY [NAME…]     (in the project's directory)
+# FAMILY is test_malloc_family, each NAME an algorithm that is not built in. 77: the program is not
+# installed.
 set -euo pipefail
 
 library=$1
@@ -37,6 +39,13 @@ compare() {
   "$1" ours with >"$dir/ours" 2>&1 || { echo "fails with us:"; cat "$dir/ours"; exit 1; }
   diff "$dir/plain" "$dir/ours" >&2
   [ -s "$dir/plain" ] || { echo "said nothing" >&2; exit 1; }
+}
+
+refused() { # NAME WHY
+  local said
+
+  said=$(ALLOT_MALLOC=$1 with /bin/echo ran 2>&1) && exit 1
+  [[ $said == *"ALLOT_MALLOC names $2: $1"* && $said != *ran* ]]
 }
 
 run_python() { # its own tests, every allocation through malloc
@@ -119,11 +128,9 @@ case $program in
   sqlite) need sqlite3 ;;
   gcc) need gcc ;;
   redis) need redis-check-rdb redis-cli redis-benchmark ;;
-  refusal) # what is unknown ends the program before it starts, and says why
-    for name in buddies tls; do
-      said=$(ALLOT_MALLOC=$name with /bin/echo ran 2>&1) && exit 1
-      [[ $said == *"ALLOT_MALLOC names"*"$name"* && $said != *ran* ]]
-    done
+  refusal) # ends the program before it starts, and says why
+    for name in buddies tls; do refused "$name" "no algorithm that there is"; done
+    for name in "${@:4}"; do refused "$name" "an algorithm that is not built in"; done
     exit 0
     ;;
   control) # libc's allocator is seen at work where ours is not there

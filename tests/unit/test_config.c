@@ -125,12 +125,15 @@ static Allot__Access access_of(uid_t uid, gid_t gid)
 
 static void assert_default_pool(const struct config_pool *pool, const char *name)
 {
+    const struct allot_byte_ops *built_in = NULL;
+
     assert_string_equal(pool->name, name);
     assert_true(pool->size == G && pool->size_max == G && pool->page_size == 4096);
     assert_true(pool->ids == UINT64_C(1) << 32);
     assert_true(pool->quota == UINT64_MAX);
     assert_true(pool->allocations_max == ALLOCATIONS_MAX);
-    assert_ptr_equal(pool->allocator, &allot_tlsf);
+    (void)allot_byte_find(NULL, &built_in); /* NULL stays where there is none */
+    assert_ptr_equal(pool->allocator, built_in);
     assert_int_equal(pool->n_rules, 1);
     assert_int_equal(pool->rules[0].kind, RULE_ANY);
     assert_int_equal(pool->rules[0].access, ALLOT__ACCESS__ACCESS_WRITE);
@@ -191,7 +194,6 @@ static void test_config__every_key(void **state)
                  "size = 16M\n"
                  "size_max = 1T\n"
                  "page_size = 64K\n"
-                 "allocator = buddy\n"
                  "ids = 281474976710655\n"
                  "quota = 3G ; a comment\n"
                  "allocations_max = 1000\n"
@@ -207,7 +209,6 @@ static void test_config__every_key(void **state)
     assert_true(pool->size == 16 * M && pool->size_max == 1024 * G && pool->page_size == 64 * K);
     assert_true(pool->ids == (UINT64_C(1) << 48) - 1 && pool->quota == 3 * G);
     assert_int_equal(pool->allocations_max, 1000);
-    assert_ptr_equal(pool->allocator, &allot_buddy);
     assert_int_equal(pool->n_rules, 3);
     assert_true(pool->rules[0].kind == RULE_UID && pool->rules[0].id == 1000 &&
                 pool->rules[0].access == ALLOT__ACCESS__ACCESS_WRITE);
@@ -216,6 +217,26 @@ static void test_config__every_key(void **state)
     assert_true(pool->rules[2].kind == RULE_ANY &&
                 pool->rules[2].access == ALLOT__ACCESS__ACCESS_NONE);
     assert_default_pool(&config.pools[1], "audio");
+}
+
+static void test_config__allocators(void **state)
+{
+    static const char *const names[] = {"tlsf", "first-fit", "buddy", "slab"};
+    char text[64], words[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct allot_byte_ops *ops;
+
+        snprintf(text, sizeof(text), "[pool p]\nallocator = %s\n", names[i]);
+        snprintf(words, sizeof(words), "allocator: '%s' is not built in", names[i]);
+        if (allot_byte_find(names[i], &ops)) {
+            assert_mistake(text, 2, words);
+        } else {
+            assert_loads(text);
+            assert_ptr_equal(config.pools[0].allocator, ops);
+        }
+    }
 }
 
 static void test_config__sizes_follow_from_each_other(void **state)
@@ -550,6 +571,8 @@ static void test_config__random_files_are_refused_or_sound(void **state)
     struct test_random random;
     unsigned accepted = 0;
     const int rounds = 20000;
+    const struct allot_byte_ops *built_in;
+    bool none = allot_byte_find(NULL, &built_in);
 
     test_random_init(&random, seed);
     for (int round = 0; round < rounds; round++) {
@@ -569,7 +592,7 @@ static void test_config__random_files_are_refused_or_sound(void **state)
                 const struct config_pool *p = &config.pools[i];
                 sound = p->size % p->page_size == 0 && p->size_max % p->page_size == 0 &&
                         p->size >= 2 * p->page_size && p->size <= p->size_max && p->n_rules >= 1 &&
-                        p->allocator && *p->name;
+                        !p->allocator == none && *p->name;
             }
         }
         if (!sound) {
@@ -587,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_config__workers_are_the_cores_that_may_be_used),
         cmocka_unit_test(test_config__a_file_without_pools_keeps_the_built_in_one),
         cmocka_unit_test(test_config__every_key),
+        cmocka_unit_test(test_config__allocators),
         cmocka_unit_test(test_config__sizes_follow_from_each_other),
         cmocka_unit_test(test_config__sizes_are_rounded_up_to_pages),
         cmocka_unit_test(test_config__lines_as_people_write_them),

@@ -235,10 +235,10 @@ static struct config small_config(void)
             .ids = 10,
             .quota = UINT64_MAX,
             .allocations_max = 100,
-            .allocator = config_allocator("tlsf"),
         }},
     };
 
+    assert_int_equal(allot_byte_find(NULL, &config.pools[0].allocator), 0);
     return config;
 }
 

@@ -329,17 +329,6 @@ static void test_local__traces(void **state)
         assert_int_equal(heard.of[i], 1);
 }
 
-static void test_local__knows_algorithms(void **state)
-{
-    const struct allot_byte_ops *ops = NULL;
-
-    (void)state;
-    assert_int_equal(allot_local_algorithm("tlsf", &ops), 0);
-    assert_ptr_equal(ops, &allot_tlsf);
-    assert_int_equal(allot_local_algorithm("first", &ops), ALLOT_E_INVALID);
-    assert_int_equal(allot_local_algorithm("", &ops), ALLOT_E_INVALID);
-}
-
 #define THREADS 4
 
 static void *churn(void *arg)
@@ -411,7 +400,6 @@ int main(void)
         cmocka_unit_test(test_local__lives_in_a_fixed_buffer),
         cmocka_unit_test_setup_teardown(test_local__tells_itself_as_text, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__traces, setup, teardown),
-        cmocka_unit_test(test_local__knows_algorithms),
         cmocka_unit_test(test_local__handle_ends_with_its_last_thread),
     };
 

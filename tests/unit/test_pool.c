@@ -44,8 +44,8 @@ static int setup(void **state)
         .ids = 1000,
         .quota = UINT64_MAX,
         .allocations_max = ALLOCATIONS_MAX,
-        .allocator = config_allocator("tlsf"),
     };
+    assert_int_equal(allot_byte_find(NULL, &w->config.allocator), 0);
     assert_int_equal(ledger_create(&w->ledger), 0);
     for (unsigned i = 0; i < SLOTS; i++)
         assert_int_equal(ledger_session_open(&w->ledger, i, 1, UID, UID, 1, &id), 0);

@@ -16,6 +16,8 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#pragma GCC visibility push(default)
+
 struct allot_byte {
     const struct allot_byte_ops *ops;
 };
@@ -119,9 +121,12 @@ extern const struct allot_byte_ops allot_first_fit;
  * has divided its place for blocks of another size: rebuild before the first alloc. */
 extern const struct allot_byte_ops allot_slab;
 
-/* As allot_slab's create(), which is over TLSF, over another: one that can place and claim blocks
- * at any multiple of 16, of any such size. */
+/* As allot_slab's create(), which is over TLSF (over first-fit in a build that has that and not
+ * TLSF), over another: one that can place and claim blocks at any multiple of 16, of any such
+ * size. */
 int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops *inner,
                       struct allot_byte **ret);
+
+#pragma GCC visibility pop
 
 #endif

@@ -16,6 +16,8 @@
 
 #include <allot/error.h>
 
+#pragma GCC visibility push(default)
+
 /* A multiple of every page size of Linux on x86-64 and aarch64, so that nobody has to ask. */
 #define ALLOT_GROWER_GRANULE UINT64_C(65536)
 
@@ -58,5 +60,7 @@ struct allot_grower_fixed {
 
 /* `buffer` is zero and outlives `g`. Its ends are cut to multiples of 16. */
 void allot_grower_fixed_init(struct allot_grower_fixed *g, void *buffer, size_t size);
+
+#pragma GCC visibility pop
 
 #endif

@@ -18,6 +18,8 @@
 #include <allot/byte.h>
 #include <allot/page.h>
 
+#pragma GCC visibility push(default)
+
 struct allot_heap {
     struct allot_byte *bytes;
     struct allot_page *pages;
@@ -44,5 +46,7 @@ bool allot_heap_trim(struct allot_heap *h);
 /* The largest size that allot_heap_alloc(size, 1) would grant now, from its own free memory or
  * from pages; where trimming joins free pages of both, more may be had. */
 uint64_t allot_heap_largest_free(const struct allot_heap *h);
+
+#pragma GCC visibility pop
 
 #endif

@@ -12,6 +12,8 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#pragma GCC visibility push(default)
+
 struct allot_id {
     const struct allot_id_ops *ops;
 };
@@ -51,5 +53,7 @@ struct allot_id_ops {
 };
 
 extern const struct allot_id_ops allot_bitmap_ids;
+
+#pragma GCC visibility pop
 
 #endif

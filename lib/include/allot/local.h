@@ -20,9 +20,7 @@
 #include <allot/byte.h>
 #include <allot/grower.h>
 
-/* The byte allocators by name: "tlsf", "buddy", "slab", "first-fit". INVALID: no such algorithm.
- * NO_MEMORY: there is one, but it is not built in. */
-int allot_local_algorithm(const char *name, const struct allot_byte_ops **ret);
+#pragma GCC visibility push(default)
 
 /* What a trace is told of: the heap's range grew or shrank, a block came, went, was resized in
  * place or could not be had. */
@@ -131,5 +129,7 @@ struct allot_local_handle *allot_local_handle_ref(struct allot_local_handle *han
 /* The last one ends the heap with every block. Returns NULL. */
 struct allot_local_handle *allot_local_handle_unref(struct allot_local_handle *handle);
 struct allot_local_locked *allot_local_handle_heap(struct allot_local_handle *handle);
+
+#pragma GCC visibility pop
 
 #endif

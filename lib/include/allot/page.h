@@ -14,6 +14,8 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#pragma GCC visibility push(default)
+
 struct allot_page {
     const struct allot_page_ops *ops;
 };
@@ -67,5 +69,7 @@ struct allot_page_ops {
  * page allocator", 2019). O(log n) for a run of any length; memory for the added ranges only.
  */
 extern const struct allot_page_ops allot_bitmap_pages;
+
+#pragma GCC visibility pop
 
 #endif

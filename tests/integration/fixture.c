@@ -37,6 +37,8 @@
 #include <cmocka.h>
 #include <linux/kcmp.h>
 
+#include <allot/algorithm.h>
+
 #define LISTEN_FDS_START 3
 #define LOG_MAX          (4u << 20)
 
@@ -170,11 +172,34 @@ static int bind_socket(const char *path, int type)
     return fd;
 }
 
-static void write_file(const char *path, const char *text)
+const char *fixture_allocator(void)
 {
-    FILE *file = fopen(path, "we");
+    const char *name = getenv("ALLOT_TEST_ALLOCATOR");
+    const struct allot_byte_ops *ops;
 
-    check(file && fputs(text, file) >= 0 && fclose(file) == 0);
+    if (name)
+        return name;
+    check(allot_byte_find(NULL, &ops) == 0);
+    return ops->name;
+}
+
+void fixture_write_config(struct fixture *f, const char *config)
+{
+    const char *allocator = getenv("ALLOT_TEST_ALLOCATOR");
+    FILE *file = fopen(f->config, "we");
+
+    check(file != NULL);
+    if (strstr(config, "allocator"))
+        allocator = NULL;
+    while (*config) {
+        size_t line = strcspn(config, "\n") + 1;
+
+        check(fprintf(file, "%.*s", (int)line, config) >= 0);
+        if (allocator && strncmp(config, "[pool ", 6) == 0)
+            check(fprintf(file, "allocator = %s\n", allocator) > 0);
+        config += strnlen(config, line);
+    }
+    check(fclose(file) == 0);
 }
 
 void fixture_open(struct fixture *f, const struct fixture_setup *setup)
@@ -191,8 +216,8 @@ void fixture_open(struct fixture *f, const struct fixture_setup *setup)
     snprintf(f->log, sizeof(f->log), "%s/log", f->directory);
     snprintf(f->notify_path, sizeof(f->notify_path), "%s/notify", f->directory);
     f->notify = bind_socket(f->notify_path, SOCK_DGRAM);
-    write_file(f->log, "");
-    write_file(f->config, f->setup.config ? f->setup.config : FIXTURE_CONFIG);
+    check(close(open(f->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) == 0);
+    fixture_write_config(f, f->setup.config ? f->setup.config : FIXTURE_CONFIG);
     f->log_watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     check(f->log_watch >= 0 && inotify_add_watch(f->log_watch, f->log, IN_MODIFY) >= 0);
     if (f->setup.activate) {
@@ -376,7 +401,7 @@ void fixture_reload(struct fixture *f, const char *config)
 {
     bool ready = false;
 
-    write_file(f->config, config);
+    fixture_write_config(f, config);
     fixture_take_notifications(f);
     check(kill(f->pid, SIGHUP) == 0);
     while (!ready) {

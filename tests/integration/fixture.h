@@ -83,6 +83,12 @@ bool fixture_wait_ready(struct fixture *f);
 /* Takes in what the daemon has sent to its manager so far. */
 void fixture_take_notifications(struct fixture *f);
 
+/* Writes a configuration for the next start. With ALLOT_TEST_ALLOCATOR in the environment pools get
+ * that allocator, in a line of its own, unless the text says something of allocators itself: here
+ * and wherever the fixture is given a configuration. */
+void fixture_write_config(struct fixture *f, const char *config);
+/* The name of the allocator that they have then. */
+const char *fixture_allocator(void);
 /* Writes a new configuration; SIGHUP, and waits until the daemon has looked at it. */
 void fixture_reload(struct fixture *f, const char *config);
 

@@ -270,6 +270,7 @@ static uint64_t used_bytes(const struct fixture *f)
 static void test_allotctl__status_tells_what_is_held(void **state)
 {
     struct fixture *f = *state;
+    char line[64];
 
     talk(f, "shell");
     talk_say("alloc 1000 3K");
@@ -309,7 +310,8 @@ static void test_allotctl__status_tells_what_is_held(void **state)
     expect_text(output, ", 2 sessions\n");
     expect_text(output, "\nPOOL ");
     expect_text(output, "\n SESSION ");
-    expect_text(output, "\ndefault  tlsf ");
+    snprintf(line, sizeof(line), "\ndefault  %s ", fixture_allocator());
+    expect_text(output, line);
 
     check_equal(talk_end(), 0);
     check(errors[0] == 0);

@@ -586,6 +586,8 @@ static void test_commit__resize_is_undone(void **state)
     static const struct fixture_setup lacking = {.before_exec = forbid_some_commits};
     uint64_t usable;
 
+    if (strcmp(fixture_allocator(), "buddy") == 0)
+        skip(); /* what it grows by is a power of two, never LACKING_PAGES */
     fixture_open(f, &lacking);
     fixture_start(f);
     wire_open(&w, f->socket);

@@ -306,10 +306,7 @@ static void test_restart__pools_in_use_stay(void **state)
     wire_close(&w);
     /* `second` is gone from the configuration, `default`, which is empty, has another shape. */
     f->setup.config = NULL;
-    FILE *file = fopen(f->config, "we");
-    check(file &&
-          fputs("[pool default]\nsize_max = 128M\n[pool third]\nsize_max = 16M\n", file) >= 0);
-    check(fclose(file) == 0);
+    fixture_write_config(f, "[pool default]\nsize_max = 128M\n[pool third]\nsize_max = 16M\n");
     fixture_start(f);
     check(strstr(fixture_log(f), "second") != NULL);
     wire_open(&w, f->socket);
@@ -330,8 +327,7 @@ static void test_restart__empty_pools_that_are_not_wanted_go(void **state)
     struct fixture *f = *state;
 
     fixture_kill(f);
-    FILE *file = fopen(f->config, "we");
-    check(file && fputs("[pool third]\nsize_max = 16M\n", file) >= 0 && fclose(file) == 0);
+    fixture_write_config(f, "[pool third]\nsize_max = 16M\n");
     fixture_start(f);
     wire_open(&w, f->socket);
     check(!wire_pool_info(&w, "second") && !wire_pool_info(&w, "default"));

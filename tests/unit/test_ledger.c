@@ -297,6 +297,39 @@ static void test_store__leaves_alone_what_it_cannot_open_now(void **state)
     store_close(&store);
 }
 
+static const char *left_out(void)
+{
+    static const char *const names[] = {"tlsf", "first-fit", "buddy", "slab"};
+    const struct allot_byte_ops *ops;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (allot_byte_find(names[i], &ops))
+            return names[i];
+    return NULL;
+}
+
+/* Nor for an allocator that another build has. */
+static void test_store__leaves_alone_what_another_build_made(void **state)
+{
+    struct config config = small_config();
+    struct notify_fd fds[2];
+    struct ledger ledger;
+    struct store store;
+
+    (void)state;
+    if (!left_out())
+        skip();
+    make_stored(&config, fds);
+    assert_int_equal(ledger_adopt(&ledger, dup(fds[0].fd)), 0);
+    strcpy(ledger.pools[0].allocator, left_out());
+    assert_int_equal(store_open(&store, &config, fds, 2), -ENOTSUP);
+    strcpy(ledger.pools[0].allocator, config.pools[0].allocator->name);
+    ledger_close(&ledger);
+    assert_int_equal(store_open(&store, &config, fds, 2), 0);
+    assert_int_equal(pool_live(store.pools[0]), 1);
+    store_close(&store);
+}
+
 static void test_store__sets_damage_aside(void **state)
 {
     struct config config = small_config();
@@ -327,6 +360,7 @@ int main(void)
         journal_test(test_ledger__settles_damage_as_not_done),
         cmocka_unit_test(test_store__opens_what_was_stored),
         cmocka_unit_test(test_store__leaves_alone_what_it_cannot_open_now),
+        cmocka_unit_test(test_store__leaves_alone_what_another_build_made),
         cmocka_unit_test(test_store__sets_damage_aside),
     };
 

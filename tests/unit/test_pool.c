@@ -212,17 +212,17 @@ static void test_pool__quota_counts_reservations(void **state)
 static void test_pool__quota_lowered_below_what_is_held(void **state)
 {
     struct world *w = *state;
-    uint64_t position = alloc(w, 0, 5000);
+    uint64_t position = alloc(w, 0, 50000);
     uint64_t value;
 
     w->pool.config.quota = 100;
     assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC, 0, 1, &value), ALLOT__ERROR__E_QUOTA);
     assert_int_equal(value, 0);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position, 5001, &value),
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position, 50001, &value),
                      ALLOT__ERROR__E_QUOTA);
-    assert_int_equal(value, 5000);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position, 4000, NULL), 0);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, position, 4000, NULL), 0);
+    assert_int_equal(value, 50000);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position, 40000, NULL), 0);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, position, 40000, NULL), 0);
     check_empty(w);
 }
 

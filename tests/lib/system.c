@@ -28,32 +28,24 @@ static _Noreturn void fail(const char *file, int line, const char *what)
 
 /* More than there are registers: whatever the call really changes, a value is in it unless the
  * compiler was told. */
-#define VALUES(X)                                                                                  \
-    X(0)                                                                                           \
-    X(1)                                                                                           \
-    X(2)                                                                                           \
-    X(3)                                                                                           \
-    X(4)                                                                                           \
-    X(5)                                                                                           \
-    X(6)                                                                                           \
-    X(7)                                                                                           \
-    X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)  \
-        X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+#define EIGHT(X, n) X(n##0) X(n##1) X(n##2) X(n##3) X(n##4) X(n##5) X(n##6) X(n##7)
+#define VALUES(X)   EIGHT(X, 1) EIGHT(X, 2) EIGHT(X, 3) EIGHT(X, 4)
 
 static void registers_survive(void)
 {
-    static volatile long source[32];
-    long before = 0, after = 0, pid;
+    static volatile unsigned long source[50];
+    unsigned long before = 0, after = 0;
+    long pid;
 
-    for (int i = 0; i < 32; i++)
-        source[i] = 1L << i;
-#define LOAD(i) long v##i = source[i];
+    for (int i = 0; i < 50; i++)
+        source[i] = 1UL << i;
+#define LOAD(i) unsigned long v##i = source[i];
     VALUES(LOAD)
     pid = system_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
 #define ADD(i) after = 3 * after + v##i;
     VALUES(ADD)
-    for (int i = 0; i < 32; i++)
-        before = 3 * before + source[i];
+#define ADD_AGAIN(i) before = 3 * before + source[i];
+    VALUES(ADD_AGAIN)
     CHECK(after == before && pid == getpid());
 }
 

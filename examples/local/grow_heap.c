@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 
         if (allot_local_grow(&heap, size))
             return EXIT_FAILURE;
-        allot_local_stats(&heap, &stats);
+        allot_local_measure(&heap, &stats);
         allot_local_stats_text(&stats, text, sizeof(text));
         printf("grown by %zu: %s\n", size, text);
         if (stats.total < before + size || stats.size != stats.total)

@@ -41,7 +41,7 @@ static void print_stats(const struct allot_local *heap)
     struct allot_local_stats stats;
     char text[128];
 
-    allot_local_stats(heap, &stats);
+    allot_local_measure(heap, &stats);
     allot_local_stats_text(&stats, text, sizeof(text));
     puts(text);
 }

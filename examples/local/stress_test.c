@@ -43,7 +43,7 @@ static int is_valid(const struct allot_local *heap, unsigned long step)
     struct allot_local_validity v;
     char text[128];
 
-    allot_local_validity(heap, &v);
+    allot_local_validate(heap, &v);
     if (!v.overlaps && !v.out_of_order && !(v.adjacents && joins_all(heap)))
         return 1;
     allot_local_validity_text(&v, text, sizeof(text));
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         if (err || !is_valid(&heap, step))
             return EXIT_FAILURE;
     }
-    allot_local_stats(&heap, &stats);
+    allot_local_measure(&heap, &stats);
     allot_local_stats_text(&stats, text, sizeof(text));
     printf("%lu steps: %s\n", steps, text);
     allot_local_deinit(&heap);

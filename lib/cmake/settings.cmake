@@ -13,8 +13,8 @@ set(ALLOT_SANITIZE "" CACHE STRING "Sanitizers to build with, as in -fsanitize=:
 
 include(GNUInstallDirs)
 
-add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
-  -Wvla -Wundef)
+add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wvla -Wundef
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>)
 if(ALLOT_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -211,19 +211,26 @@ int allot_local_zalloc(struct allot_local *h, size_t size, size_t align, void **
     return err;
 }
 
-int allot_local_free(struct allot_local *h, void *ptr)
+int allot_local_free_sized(struct allot_local *h, void *ptr, size_t size, size_t align)
 {
-    const struct allot_byte_ops *ops = h->bytes->ops;
-    uint64_t pos = (uintptr_t)ptr, size;
-    int err = ops->usable_size(h->bytes, pos, &size);
+    uint64_t pos = (uintptr_t)ptr;
+    int err;
 
-    if (!err)
-        err = ops->dealloc(h->bytes, pos, size, 1);
+    size += !size;
+    err = h->bytes->ops->dealloc(h->bytes, pos, size, align);
     if (err)
         return err;
     TRACE(h, ALLOT_LOCAL_FREE, pos, size);
     settle(h, pos);
     return 0;
+}
+
+int allot_local_free(struct allot_local *h, void *ptr)
+{
+    size_t size;
+    int err = allot_local_usable_size(h, ptr, &size);
+
+    return err ? err : allot_local_free_sized(h, ptr, size, 1);
 }
 
 int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret)

@@ -106,6 +106,17 @@ int allot_local_locked_free(struct allot_local_locked *l, void *ptr)
     return err;
 }
 
+int allot_local_locked_free_sized(struct allot_local_locked *l, void *ptr, size_t size,
+                                  size_t align)
+{
+    int err;
+
+    allot_local_hold(l);
+    err = allot_local_free_sized(&l->heap, ptr, size, align);
+    allot_local_release(l);
+    return err;
+}
+
 int allot_local_locked_realloc(struct allot_local_locked *l, void *ptr, size_t new_size, void **ret)
 {
     int err;

@@ -40,7 +40,7 @@ static void visit(void *ctx, unsigned long long start, unsigned long long size,
     w->after_free = is_free;
 }
 
-void allot_local_stats(const struct allot_local *h, struct allot_local_stats *ret)
+void allot_local_measure(const struct allot_local *h, struct allot_local_stats *ret)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
     struct walk w = {.stats = ret};
@@ -52,7 +52,7 @@ void allot_local_stats(const struct allot_local *h, struct allot_local_stats *re
     ops->dump(h->bytes, visit, &w);
 }
 
-void allot_local_validity(const struct allot_local *h, struct allot_local_validity *ret)
+void allot_local_validate(const struct allot_local *h, struct allot_local_validity *ret)
 {
     struct walk w = {.validity = ret};
 

@@ -77,6 +77,14 @@ for header in "$prefix"/include/allot/*.h; do
   printf '#include <allot/%s>\nextern int something;\n' "${header##*/}" >"$work/header.c"
   "$CC" -std=c17 -pedantic -Wall -Wextra -Werror -I"$prefix/include" -fsyntax-only "$work/header.c"
 done
+# And from C++ where there is a compiler.
+if command -v c++ >/dev/null; then
+  for header in "$prefix"/include/allot/*.h*; do
+    printf '#include <allot/%s>\n' "${header##*/}" >"$work/header.cpp"
+    c++ -std=c++17 -pedantic -Wall -Wextra -Wshadow -Wconversion -Werror -I"$prefix/include" \
+      -fsyntax-only "$work/header.cpp"
+  done
+fi
 
 # What is left out is not there, and what is there works; slab has something to be over.
 install_lib -DALLOT_TLSF=OFF -DALLOT_FIRST_FIT=OFF -DALLOT_BITMAP_IDS=OFF

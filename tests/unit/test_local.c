@@ -137,7 +137,9 @@ static void test_local__tells_what_is_not_allocated(void **state)
     assert_int_equal(allot_local_realloc(h, a + 16, 5, &b), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_usable_size(h, a + 1, &size), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_free(h, state), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(allot_local_free(h, a), 0);
+    assert_int_equal(allot_local_free_sized(h, a, 90, 16), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(allot_local_free_sized(h, a, 100, 16), 0);
+    assert_int_equal(allot_local_free_sized(h, a, 100, 16), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_free(h, a), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_alloc(h, 1, 3, &b), ALLOT_E_INVALID);
 }
@@ -186,14 +188,14 @@ static void test_local__takes_less_where_little_is_left(void **state)
 
     f->grower.refuse_above = f->grower.out + 4 * ALLOT_GROWER_GRANULE;
     assert_int_equal(allot_local_alloc(&f->heap, 3 * ALLOT_GROWER_GRANULE, 16, &a), 0);
-    allot_local_stats(&f->heap, &before);
+    allot_local_measure(&f->heap, &before);
     assert_int_equal(allot_local_alloc(&f->heap, 4 * ALLOT_GROWER_GRANULE, 16, &b),
                      ALLOT_E_NO_MEMORY);
     assert_int_equal(allot_local_realloc(&f->heap, a, 8 * ALLOT_GROWER_GRANULE, &b),
                      ALLOT_E_NO_MEMORY);
     assert_int_equal(allot_local_alloc(&f->heap, SIZE_MAX, 16, &b), ALLOT_E_INVALID);
     assert_int_equal(allot_local_alloc(&f->heap, SIZE_MAX / 2, 16, &b), ALLOT_E_NO_MEMORY);
-    allot_local_stats(&f->heap, &after);
+    allot_local_measure(&f->heap, &after);
     assert_memory_equal(&before, &after, sizeof(before));
     assert_int_equal(f->heap.bytes->ops->check(f->heap.bytes), 0);
 }
@@ -242,7 +244,7 @@ static void run(struct allot_local *h, uint64_t seed, unsigned steps, uint64_t s
             struct allot_local_validity v;
 
             assert_int_equal(h->bytes->ops->check(h->bytes), 0);
-            allot_local_validity(h, &v);
+            allot_local_validate(h, &v);
             assert_int_equal(v.overlaps + v.adjacents + v.out_of_order, 0);
         }
     }
@@ -286,7 +288,7 @@ static void test_local__tells_itself_as_text(void **state)
     assert_int_equal(allot_local_alloc(h, 16, 16, &b), 0);
     assert_int_equal(allot_local_alloc(h, 16, 16, &c), 0);
     assert_int_equal(allot_local_free(h, a), 0);
-    allot_local_stats(h, &stats);
+    allot_local_measure(h, &stats);
     assert_int_equal(stats.length, 2);
     assert_int_equal(stats.used, 32);
     assert_int_equal(stats.size, stats.total - 32);

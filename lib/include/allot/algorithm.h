@@ -10,6 +10,9 @@
 #include <allot/id.h>
 #include <allot/page.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 /*
@@ -22,5 +25,8 @@ int allot_page_find(const char *name, const struct allot_page_ops **ret);
 int allot_id_find(const char *name, const struct allot_id_ops **ret);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

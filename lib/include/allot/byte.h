@@ -16,6 +16,9 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 struct allot_byte {
@@ -128,5 +131,8 @@ int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops
                       struct allot_byte **ret);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

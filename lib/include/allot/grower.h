@@ -16,6 +16,9 @@
 
 #include <allot/error.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 /* A multiple of every page size of Linux on x86-64 and aarch64, so that nobody has to ask. */
@@ -62,5 +65,8 @@ struct allot_grower_fixed {
 void allot_grower_fixed_init(struct allot_grower_fixed *g, void *buffer, size_t size);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -18,6 +18,9 @@
 #include <allot/byte.h>
 #include <allot/page.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 struct allot_heap {
@@ -48,5 +51,8 @@ bool allot_heap_trim(struct allot_heap *h);
 uint64_t allot_heap_largest_free(const struct allot_heap *h);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

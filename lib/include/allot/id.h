@@ -12,6 +12,9 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 struct allot_id {
@@ -55,5 +58,8 @@ struct allot_id_ops {
 extern const struct allot_id_ops allot_bitmap_ids;
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

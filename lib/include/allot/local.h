@@ -20,6 +20,9 @@
 #include <allot/byte.h>
 #include <allot/grower.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 /* What a trace is told of: the heap's range grew or shrank, a block came, went, was resized in
@@ -86,14 +89,16 @@ int allot_local_zalloc(struct allot_local *h, size_t size, size_t align, void **
 void allot_local_clear(struct allot_grower *grower, void *ptr, size_t size);
 /* NOT_ALLOCATED: no block starts there. */
 int allot_local_free(struct allot_local *h, void *ptr);
+/* Also NOT_ALLOCATED where `size` and `align` round to another block than the one there. */
+int allot_local_free_sized(struct allot_local *h, void *ptr, size_t size, size_t align);
 /* In place where it can be, at ptr's alignment; else the contents move to a multiple of 16. */
 int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret);
 int allot_local_usable_size(const struct allot_local *h, const void *ptr, size_t *ret);
 /* Memory for at least `size` bytes more, before it is needed. */
 int allot_local_grow(struct allot_local *h, size_t size);
 
-void allot_local_stats(const struct allot_local *h, struct allot_local_stats *ret);
-void allot_local_validity(const struct allot_local *h, struct allot_local_validity *ret);
+void allot_local_measure(const struct allot_local *h, struct allot_local_stats *ret);
+void allot_local_validate(const struct allot_local *h, struct allot_local_validity *ret);
 /* One line without an end, cut to `size` bytes with its 0; a `size` of 128 always does. */
 void allot_local_stats_text(const struct allot_local_stats *stats, char *text, size_t size);
 void allot_local_validity_text(const struct allot_local_validity *v, char *text, size_t size);
@@ -110,6 +115,8 @@ void allot_local_locked_deinit(struct allot_local_locked *l);
 int allot_local_locked_alloc(struct allot_local_locked *l, size_t size, size_t align, void **ret);
 int allot_local_locked_zalloc(struct allot_local_locked *l, size_t size, size_t align, void **ret);
 int allot_local_locked_free(struct allot_local_locked *l, void *ptr);
+int allot_local_locked_free_sized(struct allot_local_locked *l, void *ptr, size_t size,
+                                  size_t align);
 int allot_local_locked_realloc(struct allot_local_locked *l, void *ptr, size_t new_size,
                                void **ret);
 int allot_local_locked_usable_size(struct allot_local_locked *l, const void *ptr, size_t *ret);
@@ -131,5 +138,8 @@ struct allot_local_handle *allot_local_handle_unref(struct allot_local_handle *h
 struct allot_local_locked *allot_local_handle_heap(struct allot_local_handle *handle);
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -14,6 +14,9 @@
 #include <allot/error.h>
 #include <allot/meta.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #pragma GCC visibility push(default)
 
 struct allot_page {
@@ -71,5 +74,8 @@ struct allot_page_ops {
 extern const struct allot_page_ops allot_bitmap_pages;
 
 #pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <allot/algorithm.h>
 #include <allot/align.h>
 #include <allot/local.h>
 
@@ -142,6 +143,31 @@ static void test_local__tells_what_is_not_allocated(void **state)
     assert_int_equal(allot_local_free_sized(h, a, 100, 16), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_free(h, a), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_local_alloc(h, 1, 3, &b), ALLOT_E_INVALID);
+}
+
+/* free() knows neither size nor alignment; what it takes for them must be the block's own. */
+static void test_local__frees_whatever_its_size_and_alignment(void **state)
+{
+    static const char *const names[] = {"tlsf", "first-fit", "buddy", "slab"};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct allot_byte_ops *ops;
+        struct allot_local h;
+        void *p;
+
+        if (allot_byte_find(names[i], &ops))
+            continue; /* left out of this build */
+        assert_int_equal(allot_local_init(&h, ops, &allot_grower_raw), 0);
+        for (size_t align = 1; align <= 1 << 20; align *= 2) {
+            for (size_t size = 1; size < 100000; size += size / 16 + 1) {
+                assert_int_equal(allot_local_alloc(&h, size, align, &p), 0);
+                assert_int_equal(allot_local_realloc(&h, p, size, &p), 0);
+                assert_int_equal(allot_local_free(&h, p), 0);
+            }
+        }
+        allot_local_deinit(&h);
+    }
 }
 
 static void test_local__clears_what_was_used_before(void **state)
@@ -394,6 +420,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_local__gives_unique_blocks_for_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_local__tells_what_is_not_allocated, setup, teardown),
+        cmocka_unit_test(test_local__frees_whatever_its_size_and_alignment),
         cmocka_unit_test_setup_teardown(test_local__clears_what_was_used_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__gives_large_runs_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__takes_less_where_little_is_left, setup,

@@ -3,6 +3,7 @@
  * hello_world [ALGORITHM]: a vector of 2^20 numbers that grows as it is pushed to, in a heap of its
  * own; then what the heap says of itself.
  */
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,19 +54,28 @@ int main(int argc, char **argv)
     struct vector v = {.heap = &heap};
     uint64_t sum = 0;
 
-    if (allot_byte_find(argc > 1 ? argv[1] : NULL, &ops) ||
-        allot_local_init(&heap, ops, &allot_grower_raw))
+    if (argc > 2 || allot_byte_find(argc > 1 ? argv[1] : NULL, &ops)) {
+        fputs("usage: hello_world [tlsf | buddy | slab | first-fit]\n", stderr);
+        return 2;
+    }
+    if (allot_local_init(&heap, ops, &allot_grower_raw)) {
+        fputs("hello_world: no memory\n", stderr);
         return EXIT_FAILURE;
+    }
     for (uint32_t i = 0; i < PUSHES; i++) {
-        if (push(&v, i))
+        if (push(&v, i)) {
+            fprintf(stderr, "hello_world: no memory after %zu numbers\n", v.length);
             return EXIT_FAILURE;
+        }
     }
     for (size_t i = 0; i < v.length; i++)
         sum += v.at[i];
-    printf("Hello, world! %zu numbers, sum %llu\n", v.length, (unsigned long long)sum);
+    printf("Hello, world! %zu numbers, sum %" PRIu64 "\n", v.length, sum);
     print_stats(&heap);
-    if (allot_local_free(&heap, v.at))
+    if (allot_local_free(&heap, v.at)) {
+        fputs("hello_world: the vector is not allocated\n", stderr);
         return EXIT_FAILURE;
+    }
     print_stats(&heap);
     allot_local_deinit(&heap);
     return sum == (uint64_t)PUSHES * (PUSHES - 1) / 2 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# examples/local/usage.sh DIR: the programs in DIR, built from here, refuse wrong arguments, with status 2 and
-# their usage, and do nothing else.
+# examples/local/usage.sh DIR: the programs of examples/local, in DIR, refuse wrong arguments, with status
+# 2 and their usage, and do nothing else.
 set -uo pipefail
 dir=${1:?usage: usage.sh DIR}
 failed=0

@@ -59,16 +59,14 @@ static _Noreturn void stop(const char *text, const char *word)
     abort();
 }
 
-static _Noreturn void stop_at(const char *call, const void *ptr)
+static _Noreturn void stop_at(const char *text, const void *ptr)
 {
     char digits[2 + 16 + 1] = "0x0000000000000000";
     uintptr_t x = (uintptr_t)ptr;
 
     for (char *p = digits + 17; x; x >>= 4)
         *p-- = "0123456789abcdef"[x & 15];
-    say("allot-malloc: ");
-    say(call);
-    stop("not allocated: ", digits);
+    stop(text, digits);
 }
 
 /* Start. */
@@ -199,7 +197,7 @@ EXPORT void free(void *ptr)
     if (!ptr || __builtin_expect(is_early(ptr), 0))
         return;
     if (__builtin_expect(!ready || allot_local_locked_free(&heap, ptr), 0))
-        stop_at("free(): ", ptr);
+        stop_at("free(): not allocated: ", ptr);
 }
 
 EXPORT void *realloc(void *ptr, size_t size)
@@ -227,7 +225,7 @@ EXPORT void *realloc(void *ptr, size_t size)
     }
     err = ready ? allot_local_locked_realloc(&heap, ptr, size, &block) : ALLOT_E_NOT_ALLOCATED;
     if (__builtin_expect(err == ALLOT_E_NOT_ALLOCATED, 0))
-        stop_at("realloc(): ", ptr);
+        stop_at("realloc(): not allocated: ", ptr);
     if (err) {
         errno = ENOMEM;
         return NULL;

@@ -4,6 +4,7 @@
  * links allot, so the same program shows what libc's own malloc does: `family libc` succeeds where
  * libc has handed something out, and fails under the preload.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -34,6 +35,23 @@ static void *keep(void *p)
 {
     kept = p;
     return kept;
+}
+
+static void test_malloc__the_whole_family_is_ours(void **state)
+{
+    static const char *const names[] = {
+        "malloc",        "calloc",         "realloc",  "reallocarray",       "free",
+        "aligned_alloc", "posix_memalign", "memalign", "malloc_usable_size", "valloc",
+        "pvalloc",
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        Dl_info info;
+
+        assert_true(dladdr(dlsym(RTLD_DEFAULT, names[i]), &info) > 0);
+        assert_non_null(strstr(info.dli_fname, "liballot-malloc.so"));
+    }
 }
 
 static void test_malloc__zero_gives_a_block_of_its_own(void **state)
@@ -112,6 +130,23 @@ static void test_malloc__aligns(void **state)
     assert_int_equal(malloc_usable_size(NULL), 0);
 }
 
+static void test_malloc__calloc_clears(void **state)
+{
+    (void)state;
+    for (size_t size = 1; size < 16 << 20; size = size * 3 + 1) {
+        unsigned char *p = keep(malloc(size));
+        size_t used = 0;
+
+        memset(p, 0xff, size);
+        free(p);
+        p = keep(calloc(size, 1));
+        for (size_t i = 0; i < size; i++)
+            used += p[i];
+        assert_int_equal(used, 0);
+        free(p);
+    }
+}
+
 static void test_malloc__realloc_keeps_contents(void **state)
 {
     unsigned char *p = keep(malloc(1)), *wall;
@@ -130,23 +165,32 @@ static void test_malloc__realloc_keeps_contents(void **state)
             p[i] = (unsigned char)(i % 251);
         free(wall);
     }
-    p = keep(realloc(p, 300));
+    p = keep(reallocarray(p, 3, 100));
     for (size_t i = 0; i < 300; i++)
         assert_int_equal(p[i], i % 251);
     assert_null(realloc(p, 0));
 }
 
-/* The status of a child that does `act`. */
-static int status_of(void (*act)(void))
+/* The status of a child that does `act`, and what it says, cut to `size`. */
+static int status_of(void (*act)(void), char *said, size_t size)
 {
-    int status;
-    pid_t pid = fork();
+    int status, ends[2];
+    size_t length = 0;
+    ssize_t n;
+    pid_t pid;
 
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
     if (!pid) {
-        (void)!freopen("/dev/null", "w", stderr);
+        dup2(ends[1], STDERR_FILENO);
         act();
         _exit(0);
     }
+    close(ends[1]);
+    while (length + 1 < size && (n = read(ends[0], said + length, size - 1 - length)) > 0)
+        length += (size_t)n;
+    said[length] = '\0';
+    close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;
 }
@@ -164,23 +208,46 @@ static void free_inside(void)
     free((unsigned char *)keep(malloc(100)) + 16);
 }
 
+static unsigned char foreign[64];
+
+static void free_foreign(void)
+{
+    free(keep(foreign + 16));
+}
+
 static void realloc_foreign(void)
 {
-    static unsigned char outside[64];
+    keep(realloc(keep(foreign + 16), 10));
+}
 
-    keep(outside + 16);
-    keep(realloc(kept, 10));
+static void realloc_freed(void)
+{
+    void *p = keep(malloc(10)), *again = kept;
+
+    free(p);
+    keep(realloc(again, 20));
 }
 
 static void test_malloc__misuse_ends_the_program(void **state)
 {
-    void (*const acts[])(void) = {free_twice, free_inside, realloc_foreign};
+    static const struct {
+        void (*act)(void);
+        const char *says;
+    } misuse[] = {
+        {free_twice, "allot-malloc: free(): not allocated: 0x"},
+        {free_inside, "allot-malloc: free(): not allocated: 0x"},
+        {free_foreign, "allot-malloc: free(): not allocated: 0x"},
+        {realloc_foreign, "allot-malloc: realloc(): not allocated: 0x"},
+        {realloc_freed, "allot-malloc: realloc(): not allocated: 0x"},
+    };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
-        int status = status_of(acts[i]);
+    for (unsigned i = 0; i < sizeof(misuse) / sizeof(misuse[0]); i++) {
+        char said[200];
+        int status = status_of(misuse[i].act, said, sizeof(said));
 
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        assert_ptr_equal(strstr(said, misuse[i].says), said);
     }
 }
 
@@ -207,17 +274,70 @@ static void allocate(void)
         free(keep(malloc(i * 100)));
 }
 
+#define SLOTS 64
+
+/* Blocks that any thread may take and free: each holds its own address at both ends, and its
+ * length in words between. */
+static uintptr_t *slots[SLOTS];
+
+static void put_and_take(uintptr_t *fresh, size_t words, unsigned slot, uintptr_t *bad)
+{
+    uintptr_t *p;
+
+    if (fresh) {
+        fresh[0] = fresh[words - 1] = (uintptr_t)fresh;
+        fresh[1] = words;
+    }
+    p = __atomic_exchange_n(&slots[slot], fresh, __ATOMIC_ACQ_REL);
+    if (p)
+        *bad += p[0] != (uintptr_t)p || p[p[1] - 1] != (uintptr_t)p;
+    free(p);
+}
+
+static void *pass_on(void *arg)
+{
+    uintptr_t bad = 0, x = (uintptr_t)arg;
+
+    for (unsigned i = 0; i < 50000; i++) {
+        size_t words;
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        words = 3 + (x >> 33) % (i % 100 ? 100 : 20000);
+        put_and_take(malloc(words * sizeof(uintptr_t)), words, (x >> 50) % SLOTS, &bad);
+    }
+    return (void *)bad;
+}
+
+static void test_malloc__threads_free_what_others_took(void **state)
+{
+    pthread_t thread[THREADS];
+    uintptr_t all_bad = 0;
+    void *bad;
+
+    (void)state;
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, pass_on, (void *)i), 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(thread[i], &bad), 0);
+        all_bad += (uintptr_t)bad;
+    }
+    for (unsigned i = 0; i < SLOTS; i++)
+        put_and_take(NULL, 0, i, &all_bad);
+    assert_int_equal(all_bad, 0);
+}
+
 /* A lock that another thread holds at fork() would stop the child for ever. */
 static void test_malloc__works_in_a_child_of_many_threads(void **state)
 {
     pthread_t thread[THREADS];
+    char said[200];
 
     (void)state;
     alarm(60);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, churn, (void *)i), 0);
     for (unsigned i = 0; i < 200; i++)
-        assert_int_equal(status_of(allocate), 0);
+        assert_int_equal(status_of(allocate, said, sizeof(said)), 0);
     __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(thread[i], NULL), 0);
@@ -258,11 +378,14 @@ static void test_malloc__libc_hands_out_nothing(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_malloc__the_whole_family_is_ours),
         cmocka_unit_test(test_malloc__zero_gives_a_block_of_its_own),
         cmocka_unit_test(test_malloc__sets_errno_and_free_leaves_it),
         cmocka_unit_test(test_malloc__aligns),
+        cmocka_unit_test(test_malloc__calloc_clears),
         cmocka_unit_test(test_malloc__realloc_keeps_contents),
         cmocka_unit_test(test_malloc__misuse_ends_the_program),
+        cmocka_unit_test(test_malloc__threads_free_what_others_took),
         cmocka_unit_test(test_malloc__works_in_a_child_of_many_threads),
         cmocka_unit_test(test_malloc__libc_hands_out_nothing),
     };

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# A program of Debian's, with liballot-malloc.so as its malloc and without: the outputs must be equal.
+# A program of Debian's, with liballot-malloc.so as its malloc and without: the outputs must be equal,
+# and libc's own allocator must have handed out nothing. ALLOT_MALLOC names the algorithm.
 #
-# usage: run.sh LIBRARY PROGRAM FAMILY [NAME…]     (in the project's directory)
+# usage: run.sh LIBRARY PROGRAM WITNESS FAMILY [NAME…]     (in the project's directory)
 # FAMILY is test_malloc_family, each NAME an algorithm that is not built in. 77: the program is not
 # installed.
 set -euo pipefail
 
 library=$1
 program=$2
+witness=$3
+family=$4
 dir=$(mktemp -d)
 server=
 finish() {
@@ -27,7 +30,7 @@ need() {
   done
 }
 
-with() { env LD_PRELOAD="$library" "$@"; }
+with() { env LD_PRELOAD="$library $witness" "$@"; }
 
 # Nothing is proved where the library is not loaded; a library that ends early is found here.
 loaded=$(with /bin/cat /proc/self/maps)
@@ -83,12 +86,15 @@ pragma integrity_check;
 END
 }
 
-run_gcc() {
-  local out=$dir/$1.o
+run_gcc() { # all of lib/
+  local out=$dir/$1.o file
+  local -a all=(-DALLOT_{TLSF,FIRST_FIT,BUDDY,SLAB,BITMAP_PAGES,BITMAP_IDS})
 
   shift
-  "$@" gcc -std=gnu17 -O2 -g0 -Ilib/include -Ilib/byte -c lib/byte/tlsf.c -o "$out"
-  sha256sum <"$out"
+  for file in lib/*.c lib/*/*.c; do
+    "$@" gcc -std=gnu17 -O2 -g0 "${all[@]}" -Ilib/include -c "$file" -o "$out"
+    sha256sum <"$out"
+  done
 }
 
 run_redis() {
@@ -130,12 +136,14 @@ case $program in
   redis) need redis-check-rdb redis-cli redis-benchmark ;;
   refusal) # ends the program before it starts, and says why
     for name in buddies tls; do refused "$name" "no algorithm that there is"; done
-    for name in "${@:4}"; do refused "$name" "an algorithm that is not built in"; done
+    for name in "${@:5}"; do refused "$name" "an algorithm that is not built in"; done
     exit 0
     ;;
   control) # libc's allocator is seen at work where ours is not there
-    "$3" libc
-    if with "$3" libc; then exit 1; fi
+    "$family" libc
+    if with "$family" libc; then exit 1; fi
+    said=$(LD_PRELOAD="$witness" "$family" libc 2>&1) && exit 1
+    [[ $said == witness:* ]]
     exit 0
     ;;
   *)

@@ -11,38 +11,49 @@
             return __LINE__;                                                                       \
     } while (0)
 
-static int check_slab(const struct slabs *h, uint32_t s, uint64_t *filled)
+static int check_slab(struct slabs *h, const struct slab *slab)
 {
-    const struct slots *slots = &h->slots[s];
-    const struct slab_class *class = &h->class[slots->class];
-    uint64_t pos = h->nodes.at[s].pos, size = 0;
-    uint32_t free = 0;
+    uint64_t size = 0;
+    uint32_t free = 0, c = slab->class;
 
-    CHECK(slots->class < h->class_count && ALLOT_IS_ALIGNED(pos, SLAB_SIZE));
-    CHECK(h->inner->ops->usable_size(h->inner, pos, &size) == 0 && size == SLAB_SIZE);
+    CHECK(c < h->class_count && ALLOT_IS_ALIGNED(slab->pos, SLAB_SIZE));
+    CHECK(slab->size == h->class_size[c] && slab->count == (uint32_t)SLAB_SIZE / slab->size);
+    CHECK(slab->span == slab->size - (c ? h->class_size[c - 1] : 0));
+    CHECK(h->inner->ops->usable_size(h->inner, slab->pos, &size) == 0 && size == SLAB_SIZE);
     for (uint32_t word = 0; word < SLAB_WORDS; word++) {
-        CHECK(class->slots <= 64 || !slots->map[word] == !(slots->summary >> word & 1));
-        for (uint64_t bits = slots->map[word]; bits; bits &= bits - 1)
+        CHECK(slab->count <= 64 || !slab->map[word] == !(slab->summary >> word & 1));
+        for (uint64_t bits = slab->map[word]; bits; bits &= bits - 1)
             free++;
-        if (class->slots < (word + 1) * 64)
-            CHECK(!(slots->map[word] >> (class->slots > word * 64 ? class->slots % 64 : 0)));
+        if (slab->count < (word + 1) * 64)
+            CHECK(!(slab->map[word] >> (slab->count > word * 64 ? slab->count % 64 : 0)));
     }
-    CHECK(class->slots <= 64 || SLAB_WORDS == 64 || !(slots->summary >> SLAB_WORDS % 64));
-    CHECK(free == slots->free && free <= class->slots);
-    CHECK(free < class->slots || h->spare == s);
-    *filled += (uint64_t)(class->slots - free) * class->size;
+    CHECK(slab->count <= 64 || SLAB_WORDS == 64 || !(slab->summary >> SLAB_WORDS % 64));
+    CHECK(slab->users && slab->users + free == slab->count + (uint32_t)(h->spare[c] == slab));
     return 0;
 }
 
-static int check_lists(const struct slabs *h, uint32_t partial)
+static bool has_free(const struct slab *slab)
 {
-    for (uint32_t c = 0; c < h->class_count; c++) {
-        uint32_t prev = 0;
+    for (uint32_t word = 0; word < SLAB_WORDS; word++)
+        if (slab->map[word])
+            return true;
+    return false;
+}
 
-        CHECK(c == 0 || h->class[c].size > h->class[c - 1].size);
-        for (uint32_t i = h->class[c].partial; i; prev = i, i = h->slots[i].next) {
-            CHECK((!prev || h->slots[i].prev == prev) && h->slots[i].class == c &&
-                  h->slots[i].free && partial--);
+/* The lists have the slabs of their class with a free slot, `partial` in all, and nothing else. */
+static int check_lists(struct slabs *h, uint64_t partial)
+{
+    for (uint32_t c = 0; c < SLAB_CLASSES; c++) {
+        const struct slab *prev = NULL;
+
+        CHECK(c < h->class_count || (h->partial[c] == &h->none && !h->spare[c]));
+        CHECK(!c || c >= h->class_count || h->class_size[c] > h->class_size[c - 1]);
+        CHECK(!h->spare[c] ||
+              (slab_at(h, h->spare[c]->pos) == h->spare[c] && h->spare[c]->class == c));
+        for (const struct slab *slab = h->partial[c]; slab != &h->none; slab = slab->next) {
+            CHECK((!prev || slab->prev == prev) && slab->class == c && has_free(slab) && partial--);
+            CHECK(slab_at(h, slab->pos) == slab);
+            prev = slab;
         }
     }
     CHECK(!partial);
@@ -51,71 +62,73 @@ static int check_lists(const struct slabs *h, uint32_t partial)
 
 int slabs_check(const struct allot_byte *b)
 {
-    const struct slabs *h = (const struct slabs *)(const void *)b;
-    const struct nodes *n = &h->nodes;
-    uint64_t filled = 0;
-    uint32_t count = 0, partial = 0, spare = 0;
+    struct slabs *h = (struct slabs *)(uintptr_t)b;
+    uint64_t filled = 0, count = 0, partial = 0, described = 0;
     int line = h->inner->ops->check(h->inner);
 
     if (line)
         return line;
-    CHECK(n->taken == n->used + 1 && n->buckets >= 2 * n->used);
-    for (uint32_t bucket = 0; bucket < n->buckets; bucket++) {
-        for (uint32_t i = n->bucket[bucket]; i; i = n->at[i].link[0]) {
-            CHECK(i < n->top && i < h->slots_capacity && ++count <= n->used);
-            CHECK(nodes_bucket(n, n->at[i].pos) == &n->bucket[bucket]);
-            line = check_slab(h, i, &filled);
+    for (const struct slab_batch *batch = h->batches; batch; batch = batch->next)
+        described += SLAB_BATCH;
+    CHECK(h->buckets == 2 * described + 2 && h->buckets <= h->bucket_capacity);
+    CHECK(h->buckets - 1 <= h->mask && h->mask / 2 < h->buckets - 1);
+    for (uint32_t i = 0; i < h->buckets; i++) {
+        for (const struct slab *slab = h->bucket[i]; slab != &h->none; slab = slab->chain) {
+            CHECK(++count <= h->count && slab_bucket(h, slab->pos) == &h->bucket[i]);
+            line = check_slab(h, slab);
             if (line)
                 return line;
-            partial += h->slots[i].free != 0;
-            spare |= i == h->spare;
+            filled += (uint64_t)(slab->users - (h->spare[slab->class] == slab)) * slab->size;
+            partial += has_free(slab);
         }
     }
-    CHECK(count == n->used && filled == h->filled && (spare || !h->spare));
+    CHECK(count == h->count && filled == h->filled);
+    CHECK(!has_free(&h->none) && !h->none.span && h->none.count > 64 && !h->none.users);
+    for (const struct slab *slab = h->unused; slab; slab = slab->next)
+        CHECK(++count <= described);
+    CHECK(count == described);
     return check_lists(h, partial);
 }
 
 struct dump {
-    const struct slabs *h;
+    struct slabs *h;
     allot_visit_fn *visit;
     void *ctx;
 };
 
-static void dump_slab(const struct dump *d, uint32_t s)
+static void dump_slab(const struct dump *d, const struct slab *slab)
 {
-    const struct slots *slots = &d->h->slots[s];
-    const struct slab_class *class = &d->h->class[slots->class];
-    uint64_t base = d->h->nodes.at[s].pos, from = base;
+    uint64_t from = slab->pos;
 
-    for (uint32_t slot = 0; slot < class->slots; slot++) {
-        uint64_t pos = base + (uint64_t)slot * class->size;
+    for (uint32_t slot = 0; slot < slab->count; slot++) {
+        uint64_t pos = slab->pos + (uint64_t)slot * slab->size;
 
-        if (slots->map[slot / 64] >> (slot % 64) & 1)
+        if (slab->map[slot / 64] >> (slot % 64) & 1)
             continue;
         if (from < pos)
             d->visit(d->ctx, from, pos - from, ALLOT_RUN_FREE);
-        d->visit(d->ctx, pos, class->size, ALLOT_RUN_USED);
-        from = pos + class->size;
+        d->visit(d->ctx, pos, slab->size, ALLOT_RUN_USED);
+        from = pos + slab->size;
     }
-    if (from < base + SLAB_SIZE)
-        d->visit(d->ctx, from, base + SLAB_SIZE - from, ALLOT_RUN_FREE);
+    if (from < slab->pos + SLAB_SIZE)
+        d->visit(d->ctx, from, slab->pos + SLAB_SIZE - from, ALLOT_RUN_FREE);
 }
 
 static void dump_inner(void *ctx, unsigned long long start, unsigned long long size,
                        enum allot_run_state state)
 {
     const struct dump *d = ctx;
-    uint32_t s = state == ALLOT_RUN_USED ? *nodes_find(&d->h->nodes, start) : 0;
+    const struct slab *slab = slab_at(d->h, start);
 
-    if (s)
-        dump_slab(d, s);
+    if (slab != &d->h->none)
+        dump_slab(d, slab);
     else
         d->visit(d->ctx, start, size, state);
 }
 
 int slabs_dump(const struct allot_byte *b, allot_visit_fn *visit, void *ctx)
 {
-    const struct slabs *h = (const struct slabs *)(const void *)b;
+    struct slabs *h = (struct slabs *)(uintptr_t)b;
     struct dump d = {h, visit, ctx};
 
     return h->inner->ops->dump(h->inner, dump_inner, &d);

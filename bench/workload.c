@@ -295,7 +295,7 @@ int workload_space(const struct allot_byte_ops *ops, const struct workload_repla
         if (high > UINT64_C(1) << 40)
             return -1;
     }
-    while (rc >= 0 && (double)(high - low) > 0.01 * (double)low) {
+    while (rc >= 0 && (double)(high - low) > 0.001 * (double)low) {
         uint64_t middle = low + (high - low) / 2 / PAGE * PAGE;
         if (middle == low)
             break;

@@ -85,7 +85,7 @@ double workload_trace(void *workload);
 int workload_open(struct workload *w);
 void workload_close(struct workload *w);
 
-/* The smallest pool, to 1 %, in which replacing runs unrefused, and the peaks of what it held and
+/* The smallest pool, to 0.1 %, in which replacing runs unrefused, and the peaks of what it held and
  * asked for. */
 struct workload_space {
     double pool, metadata, requested;

@@ -3,13 +3,13 @@
  * Slabs: small blocks in slots of equal size, everything else from an inner byte allocator.
  *
  * A slab is 32 KiB of the inner allocator's memory, naturally aligned, so that a position tells
- * where its slab would be, and a hash whether there is one. It is divided into slots of one size
- * class, with a bitmap of the free ones. Alloc takes a free slot of the first slab that has one,
- * the slot freed last if it can, else the lowest; dealloc sets a bit. A slab whose last block goes
- * is returned to the inner allocator, except that each class keeps one empty slab as its spare, so
- * that a block that comes and goes alone costs no slab each time. That is at most 1.3 MiB in all,
- * and all spares go back before anything is refused, told or taken that they could stand in the way
- * of: to a user they are free memory like any other.
+ * where its slab would be, and a table (slabtable.h) whether there is one. It is divided into slots
+ * of one size class, with a bitmap of the free ones. Alloc takes a free slot of the first slab that
+ * has one: the slot freed last if it can, else the lowest. Dealloc sets a bit. A slab whose last
+ * block goes is returned to the inner allocator, except that each class keeps one empty slab as its
+ * spare, so that a block that comes and goes alone costs no slab each time. All spares go back
+ * before anything is refused, told or taken that they could stand in the way of: to a user they are
+ * free memory like any other, and at most a slab a class.
  *
  * Classes: the multiples of 16 bytes up to 128; above it a slab divided by whole numbers, eight to
  * a power of two (four for the last), so that little is left over at its end; up to 8 KiB.
@@ -29,19 +29,17 @@
  * only if it has a free slot. No slab is without users: an empty one is its class's spare, and the
  * class its only user. A spare may have come into use since.
  *
- * Locks: none. Limits: 2^31 slabs, and those of the inner allocator, which must be one that takes
+ * Locks: none. Limits: 2^30 slabs, and those of the inner allocator, which must be one that takes
  * any multiple of 16 for a place and a size: TLSF or first-fit.
  */
 #include "slab.h"
 
-#define NO_CLASS      SLAB_CLASSES
-#define NO_POS        UINT64_C(1) /* where no slab is */
-#define FINE_MAX      128u        /* classes up to it are the multiples of the granule */
-#define SPLIT         8u          /* classes a power of two */
-#define ALIGN_SLACK   64u         /* a size below it may get a class of twice as much */
-#define BUCKETS_FIRST 32u
-#define NOINLINE      __attribute__((noinline))
-#define UNLIKELY(x)   __builtin_expect(x, 0)
+#define NO_CLASS    SLAB_CLASSES
+#define FINE_MAX    128u /* classes up to it are the multiples of the granule */
+#define SPLIT       8u   /* classes a power of two */
+#define ALIGN_SLACK 64u  /* a size below it may get a class of twice as much */
+#define NOINLINE    __attribute__((noinline))
+#define UNLIKELY(x) __builtin_expect(x, 0)
 
 static inline struct slabs *slabs_of(const struct allot_byte *b)
 {
@@ -63,6 +61,7 @@ static void add_class(struct slabs *h, uint32_t size)
 
 static void make_classes(struct slabs *h)
 {
+    h->class_count = 0;
     for (uint32_t size = SLAB_GRANULE; size <= FINE_MAX; size += SLAB_GRANULE)
         add_class(h, size);
     for (uint32_t slots = (uint32_t)SLAB_SIZE / FINE_MAX; slots > SLAB_SIZE / SLAB_BLOCK_MAX;) {
@@ -122,91 +121,6 @@ static inline uint64_t inner_size(const struct slabs *h, uint64_t size, uint32_t
     return class == NO_CLASS ? size : h->class_size[class];
 }
 
-/* Descriptions. */
-
-static bool resize_buckets(struct slabs *h, uint32_t want)
-{
-    size_t each = sizeof(struct slab *), bytes;
-    void *fresh;
-
-    if (__builtin_mul_overflow((size_t)want, each, &bytes))
-        return false;
-    fresh = h->meta.resize(h->meta.ctx, h->bucket, h->bucket_capacity * each, bytes);
-    if (!fresh)
-        return false;
-    h->bucket = fresh;
-    h->bucket_capacity = want;
-    return true;
-}
-
-static void hash_add(struct slabs *h, struct slab *slab)
-{
-    struct slab **bucket = slab_bucket(h, slab->pos);
-
-    slab->chain = *bucket;
-    *bucket = slab;
-}
-
-static void hash_remove(struct slabs *h, struct slab *slab)
-{
-    struct slab **link = slab_bucket(h, slab->pos);
-
-    while (*link != slab)
-        link = &(*link)->chain;
-    *link = slab->chain;
-}
-
-static void hash_split(struct slabs *h)
-{
-    uint32_t fresh = h->buckets++;
-    struct slab **from, *slab, *next;
-
-    if (fresh > h->mask)
-        h->mask = 2 * h->mask + 1;
-    from = &h->bucket[fresh & h->mask / 2];
-    slab = *from;
-    *from = &h->none;
-    h->bucket[fresh] = &h->none;
-    for (; slab != &h->none; slab = next) {
-        next = slab->chain;
-        hash_add(h, slab);
-    }
-}
-
-/* Room for one more. */
-static bool reserve(struct slabs *h)
-{
-    struct slab_batch *batch;
-
-    if (h->unused)
-        return true;
-    if (h->bucket_capacity - h->buckets < 2 * SLAB_BATCH &&
-        (h->bucket_capacity > UINT32_MAX / 2 || !resize_buckets(h, 2 * h->bucket_capacity)))
-        return false;
-    batch = h->meta.resize(h->meta.ctx, NULL, 0, sizeof(*batch));
-    if (!batch)
-        return false;
-    batch->next = h->batches;
-    h->batches = batch;
-    for (unsigned i = 0; i < SLAB_BATCH; i++) {
-        batch->slab[i].next = h->unused;
-        h->unused = &batch->slab[i];
-        hash_split(h);
-        hash_split(h);
-    }
-    return true;
-}
-
-static void free_batches(struct slabs *h)
-{
-    while (h->batches) {
-        struct slab_batch *next = h->batches->next;
-
-        h->meta.resize(h->meta.ctx, h->batches, sizeof(*h->batches), 0);
-        h->batches = next;
-    }
-}
-
 /* Slabs. */
 
 static void list_push(struct slabs *h, struct slab *slab)
@@ -243,24 +157,21 @@ static void slab_release(struct slabs *h, struct slab *slab)
     if (h->spare[slab->class] == slab)
         h->spare[slab->class] = NULL;
     list_remove(h, slab);
-    hash_remove(h, slab);
+    slab_table_remove(&h->table, slab);
     if (h->last == slab)
-        h->last = &h->none;
-    slab->next = h->unused;
-    h->unused = slab;
-    h->count--;
+        h->last = &h->table.none;
     h->inner->ops->dealloc(h->inner, pos, SLAB_SIZE, SLAB_SIZE); /* cannot fail: it is there */
 }
 
 /* True if there were empty ones. */
 static NOINLINE bool release_spares(struct slabs *h)
 {
-    uint64_t before = h->count;
+    uint64_t before = h->table.count;
 
     for (uint32_t c = 0; c < h->class_count; c++)
         if (h->spare[c] && is_empty(h, h->spare[c]))
             slab_release(h, h->spare[c]);
-    return h->count < before;
+    return h->table.count < before;
 }
 
 static NOINLINE int inner_alloc(struct slabs *h, uint64_t size, uint64_t align, uint64_t *ret_pos)
@@ -279,27 +190,21 @@ static bool slab_make(struct slabs *h, uint32_t class)
     struct slab *slab;
     uint64_t pos;
 
-    if (!reserve(h) || inner_alloc(h, SLAB_SIZE, SLAB_SIZE, &pos))
+    if (!slab_table_reserve(&h->table) || inner_alloc(h, SLAB_SIZE, SLAB_SIZE, &pos))
         return false;
-    slab = h->unused;
-    h->unused = slab->next;
-    h->count++;
-    *slab = (struct slab){
-        .pos = pos,
-        .size = size,
-        .inverse = UINT32_MAX / size + 1,
-        .span = (uint16_t)(size - (class ? h->class_size[class - 1] : 0)),
-        .count = (uint16_t)count,
-        .class = (uint16_t) class,
-        .recent_pos = pos,
-        .recent_word = slab->map,
-        .recent_bit = 1,
-    };
+    slab = slab_table_add(&h->table, pos);
+    slab->size = size;
+    slab->inverse = UINT32_MAX / size + 1;
+    slab->span = (uint16_t)(size - (class ? h->class_size[class - 1] : 0));
+    slab->count = (uint16_t)count;
+    slab->class = (uint16_t) class;
+    slab->recent_pos = pos;
+    slab->recent_word = slab->map;
+    slab->recent_bit = 1;
     for (uint32_t slot = 0; slot < count; slot += 64) {
         slab->summary |= UINT64_C(1) << slot / 64;
         slab->map[slot / 64] = ~UINT64_C(0) >> (count - slot < 64 ? 64 - (count - slot) : 0);
     }
-    hash_add(h, slab);
     list_push(h, slab);
     return true;
 }
@@ -409,40 +314,12 @@ static inline int slot_give(struct slabs *h, struct slab *slab, uint64_t *word, 
 
 static void forget(struct slabs *h)
 {
-    free_batches(h);
-    h->unused = NULL;
-    h->count = 0;
+    h->last = &h->table.none;
     h->filled = 0;
-    /* A provider that refuses to shrink leaves the array as it was, which is as good. */
-    if (h->bucket_capacity > BUCKETS_FIRST)
-        (void)resize_buckets(h, BUCKETS_FIRST);
-    h->bucket[0] = &h->none;
-    h->bucket[1] = &h->none;
-    h->buckets = 2;
-    h->mask = 1;
-    h->none = (struct slab){
-        .pos = NO_POS, .count = UINT16_MAX, .recent_pos = NO_POS, .recent_word = h->none.map};
-    h->last = &h->none;
     for (uint32_t c = 0; c < SLAB_CLASSES; c++) {
-        h->partial[c] = &h->none;
+        h->partial[c] = &h->table.none;
         h->spare[c] = NULL;
     }
-}
-
-static void slab_destroy(struct allot_byte *b)
-{
-    struct slabs *h = slabs_of(b);
-    struct allot_meta meta;
-
-    if (!b)
-        return;
-    meta = h->meta;
-    if (h->inner)
-        h->inner->ops->destroy(h->inner);
-    if (h->bucket)
-        resize_buckets(h, 0);
-    free_batches(h);
-    meta.resize(meta.ctx, h, sizeof(*h), 0);
 }
 
 int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops *inner,
@@ -452,15 +329,33 @@ int allot_slab_create(const struct allot_meta *meta, const struct allot_byte_ops
 
     if (!h)
         return ALLOT_E_NO_MEMORY;
-    *h = (struct slabs){.base = {&allot_slab}, .meta = *meta};
-    if (inner->create(meta, &h->inner) || !resize_buckets(h, BUCKETS_FIRST)) {
-        slab_destroy(&h->base);
+    if (inner->create(meta, &h->inner)) {
+        meta->resize(meta->ctx, h, sizeof(*h), 0);
         return ALLOT_E_NO_MEMORY;
     }
+    if (!slab_table_init(&h->table, meta)) {
+        inner->destroy(h->inner);
+        meta->resize(meta->ctx, h, sizeof(*h), 0);
+        return ALLOT_E_NO_MEMORY;
+    }
+    h->base.ops = &allot_slab;
     make_classes(h);
     forget(h);
     *ret = &h->base;
     return 0;
+}
+
+static void slab_destroy(struct allot_byte *b)
+{
+    struct slabs *h = slabs_of(b);
+    struct allot_meta meta;
+
+    if (!b)
+        return;
+    meta = h->table.meta;
+    h->inner->ops->destroy(h->inner);
+    slab_table_deinit(&h->table);
+    meta.resize(meta.ctx, h, sizeof(*h), 0);
 }
 
 static int slab_create(const struct allot_meta *meta, struct allot_byte **ret)
@@ -475,9 +370,11 @@ static int slab_init(struct allot_byte *b, uint64_t start, uint64_t size)
     struct slabs *h = slabs_of(b);
     int err = h->inner->ops->init(h->inner, start, size);
 
-    if (!err)
-        forget(h);
-    return err;
+    if (err)
+        return err;
+    slab_table_reset(&h->table);
+    forget(h);
+    return 0;
 }
 
 static int slab_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
@@ -491,14 +388,14 @@ static int slab_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
                           uint64_t *ret_start, uint64_t *ret_size)
 {
     struct slabs *h = slabs_of(b);
-    struct slab *slab = slab_at(h, near);
+    struct slab *slab = slab_table_at(&h->table, near);
     int err;
 
     if (!ALLOT_IS_POW2(granule))
         return ALLOT_E_INVALID;
     if (is_empty(h, slab))
         slab_release(h, slab);
-    else if (slab != &h->none)
+    else if (slab != &h->table.none)
         return ALLOT_E_NOT_ALLOCATED;
     err = h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
     if (err == ALLOT_E_NOT_ALLOCATED && release_spares(h))
@@ -538,7 +435,7 @@ static NOINLINE int alloc_any(struct slabs *h, uint64_t size, uint64_t align, ui
 {
     uint32_t c = class_for(h, size, align);
 
-    if (c == NO_CLASS || (h->partial[c] == &h->none && !slab_make(h, c)))
+    if (c == NO_CLASS || (h->partial[c] == &h->table.none && !slab_make(h, c)))
         return inner_alloc(h, inner_size(h, size, c), align, ret_pos);
     if (has_one_word(h->partial[c]))
         return alloc_large(h, h->partial[c], ret_pos);
@@ -551,8 +448,8 @@ static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
     uint64_t granules = (size + SLAB_GRANULE - 1) / SLAB_GRANULE, *word, map, bit;
     struct slab *slab;
 
-    if (UNLIKELY(granules > SLAB_BLOCK_MAX / SLAB_GRANULE))
-        return alloc_any(h, size, align, ret_pos);
+    if (granules > SLAB_BLOCK_MAX / SLAB_GRANULE)
+        return inner_alloc(h, size, align, ret_pos);
     slab = h->partial[h->class_of[granules]];
     if (UNLIKELY(!aligns(slab, align)))
         return alloc_any(h, size, align, ret_pos);
@@ -581,11 +478,11 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     struct slabs *h = slabs_of(b);
     uint32_t c = class_for(h, size, align), slot;
     int err = slab_footprint(b, pos, size, align, &pos, &size);
-    struct slab *slab = slab_at(h, pos);
+    struct slab *slab = slab_table_at(&h->table, pos);
 
     if (err)
         return err;
-    if (slab != &h->none && slab->class == c && slot_at(slab, pos, &slot) &&
+    if (slab != &h->table.none && slab->class == c && slot_at(slab, pos, &slot) &&
         slot_is_free(slab, slot)) {
         uint64_t *word = &slab->map[slot / 64];
 
@@ -608,7 +505,7 @@ static NOINLINE int dealloc_large(struct slabs *h, struct slab *slab, uint64_t p
         return ALLOT_E_NOT_ALLOCATED;
     slab->map[0] |= UINT64_C(1) << slot;
     slab->next = choose(was_full, first, slab->next);
-    choose(was_full, first, &h->none)->prev = slab;
+    choose(was_full, first, &h->table.none)->prev = slab;
     *head = choose(was_full, slab, first);
     h->filled -= slab->size;
     slab->users--;
@@ -630,14 +527,14 @@ static inline int dealloc_in(struct slabs *h, struct slab *slab, uint64_t pos)
     return slot_give(h, slab, slab->recent_word, slab->recent_bit);
 }
 
-/* Any block, or none. */
-static NOINLINE int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size, uint64_t align)
+/* Any block, or none; `slab` is the one at `pos`. */
+static NOINLINE int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size, uint64_t align,
+                                struct slab *slab)
 {
     uint32_t c = class_for(h, size, align);
-    struct slab *slab = slab_at(h, pos);
     uint64_t rounded;
 
-    if (slab == &h->none)
+    if (slab == &h->table.none)
         return h->inner->ops->dealloc(h->inner, pos, inner_size(h, size, c), align);
     if (c != NO_CLASS)
         return slab->class == c ? dealloc_in(h, slab, pos) : ALLOT_E_NOT_ALLOCATED;
@@ -652,10 +549,9 @@ static NOINLINE int dealloc_other(struct slabs *h, uint64_t pos, uint64_t size, 
     struct slab *slab = h->last;
 
     if (slab->pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE))
-        slab = slab_at(h, pos);
-    if (UNLIKELY(!fits(slab, size, align)))
-        return dealloc_any(h, pos, size, align);
-    return dealloc_in(h, slab, pos);
+        slab = slab_table_at(&h->table, pos);
+    return fits(slab, size, align) ? dealloc_in(h, slab, pos)
+                                   : dealloc_any(h, pos, size, align, slab);
 }
 
 static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
@@ -666,7 +562,7 @@ static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     if (slab->recent_pos != pos)
         return dealloc_other(h, pos, size, align);
     if (UNLIKELY(!fits(slab, size, align)))
-        return dealloc_any(h, pos, size, align);
+        return dealloc_any(h, pos, size, align, slab);
     return slot_give(h, slab, slab->recent_word, slab->recent_bit);
 }
 
@@ -675,7 +571,7 @@ static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
 {
     struct slabs *h = slabs_of(b);
     uint32_t old = class_for(h, size, align), fresh, slot;
-    struct slab *slab = slab_at(h, pos);
+    struct slab *slab = slab_table_at(&h->table, pos);
     uint64_t rounded;
     int err;
 
@@ -683,7 +579,7 @@ static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
         !allot_align_up(new_size, SLAB_GRANULE, &rounded))
         return ALLOT_E_INVALID;
     fresh = class_for(h, new_size, align);
-    if (slab != &h->none) {
+    if (slab != &h->table.none) {
         if (slab->class != old || !slot_is_used(slab, pos, &slot))
             return ALLOT_E_NOT_ALLOCATED;
         return fresh == old ? 0 : ALLOT_E_NO_MEMORY;
@@ -699,10 +595,10 @@ static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
 static int slab_usable_size(const struct allot_byte *b, uint64_t pos, uint64_t *ret_size)
 {
     struct slabs *h = slabs_of(b);
-    const struct slab *slab = slab_at(h, pos);
+    const struct slab *slab = slab_table_at(&h->table, pos);
     uint32_t slot;
 
-    if (slab == &h->none)
+    if (slab == &h->table.none)
         return h->inner->ops->usable_size(h->inner, pos, ret_size);
     if (!slot_is_used(slab, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
@@ -722,7 +618,7 @@ static uint64_t slab_largest_free(const struct allot_byte *b)
     if (largest > SLAB_BLOCK_MAX)
         return largest;
     for (uint32_t c = h->class_count; c--;)
-        if (h->partial[c] != &h->none || h->class_size[c] <= largest)
+        if (h->partial[c] != &h->table.none || h->class_size[c] <= largest)
             return h->class_size[c];
     return 0;
 }
@@ -738,7 +634,7 @@ static uint64_t slab_used_bytes(const struct allot_byte *b)
 {
     const struct slabs *h = slabs_of(b);
 
-    return h->inner->ops->used_bytes(h->inner) - h->count * SLAB_SIZE + h->filled;
+    return h->inner->ops->used_bytes(h->inner) - h->table.count * SLAB_SIZE + h->filled;
 }
 
 static uint64_t slab_available_bytes(const struct allot_byte *b)
@@ -749,11 +645,8 @@ static uint64_t slab_available_bytes(const struct allot_byte *b)
 static uint64_t slab_metadata_bytes(const struct allot_byte *b)
 {
     const struct slabs *h = slabs_of(b);
-    uint64_t bytes = sizeof(*h) + (uint64_t)h->bucket_capacity * sizeof(*h->bucket);
 
-    for (const struct slab_batch *batch = h->batches; batch; batch = batch->next)
-        bytes += sizeof(*batch);
-    return bytes + h->inner->ops->metadata_bytes(h->inner);
+    return sizeof(*h) + slab_table_bytes(&h->table) + h->inner->ops->metadata_bytes(h->inner);
 }
 
 const struct allot_byte_ops allot_slab = {

@@ -46,13 +46,13 @@ static int check_lists(struct slabs *h, uint64_t partial)
     for (uint32_t c = 0; c < SLAB_CLASSES; c++) {
         const struct slab *prev = NULL;
 
-        CHECK(c < h->class_count || (h->partial[c] == &h->none && !h->spare[c]));
+        CHECK(c < h->class_count || (h->partial[c] == &h->table.none && !h->spare[c]));
         CHECK(!c || c >= h->class_count || h->class_size[c] > h->class_size[c - 1]);
-        CHECK(!h->spare[c] ||
-              (slab_at(h, h->spare[c]->pos) == h->spare[c] && h->spare[c]->class == c));
-        for (const struct slab *slab = h->partial[c]; slab != &h->none; slab = slab->next) {
+        CHECK(!h->spare[c] || (slab_table_at(&h->table, h->spare[c]->pos) == h->spare[c] &&
+                               h->spare[c]->class == c));
+        for (const struct slab *slab = h->partial[c]; slab != &h->table.none; slab = slab->next) {
             CHECK((!prev || slab->prev == prev) && slab->class == c && has_free(slab) && partial--);
-            CHECK(slab_at(h, slab->pos) == slab);
+            CHECK(slab_table_at(&h->table, slab->pos) == slab);
             prev = slab;
         }
     }
@@ -68,13 +68,15 @@ int slabs_check(const struct allot_byte *b)
 
     if (line)
         return line;
-    for (const struct slab_batch *batch = h->batches; batch; batch = batch->next)
+    for (const struct slab_batch *batch = h->table.batches; batch; batch = batch->next)
         described += SLAB_BATCH;
-    CHECK(h->buckets == 2 * described + 2 && h->buckets <= h->bucket_capacity);
-    CHECK(h->buckets - 1 <= h->mask && h->mask / 2 < h->buckets - 1);
-    for (uint32_t i = 0; i < h->buckets; i++) {
-        for (const struct slab *slab = h->bucket[i]; slab != &h->none; slab = slab->chain) {
-            CHECK(++count <= h->count && slab_bucket(h, slab->pos) == &h->bucket[i]);
+    CHECK(h->table.buckets == 2 * described + 2 && h->table.buckets <= h->table.capacity);
+    CHECK(h->table.buckets - 1 <= h->table.mask && h->table.mask / 2 < h->table.buckets - 1);
+    for (uint32_t i = 0; i < h->table.buckets; i++) {
+        for (const struct slab *slab = h->table.bucket[i]; slab != &h->table.none;
+             slab = slab->chain) {
+            CHECK(++count <= h->table.count &&
+                  slab_table_bucket(&h->table, slab->pos) == &h->table.bucket[i]);
             line = check_slab(h, slab);
             if (line)
                 return line;
@@ -82,9 +84,10 @@ int slabs_check(const struct allot_byte *b)
             partial += has_free(slab);
         }
     }
-    CHECK(count == h->count && filled == h->filled);
-    CHECK(!has_free(&h->none) && !h->none.span && h->none.count > 64 && !h->none.users);
-    for (const struct slab *slab = h->unused; slab; slab = slab->next)
+    CHECK(count == h->table.count && filled == h->filled);
+    CHECK(!has_free(&h->table.none) && !h->table.none.span && h->table.none.count > 64 &&
+          !h->table.none.users);
+    for (const struct slab *slab = h->table.unused; slab; slab = slab->next)
         CHECK(++count <= described);
     CHECK(count == described);
     return check_lists(h, partial);
@@ -118,9 +121,9 @@ static void dump_inner(void *ctx, unsigned long long start, unsigned long long s
                        enum allot_run_state state)
 {
     const struct dump *d = ctx;
-    const struct slab *slab = slab_at(d->h, start);
+    const struct slab *slab = slab_table_at(&d->h->table, start);
 
-    if (slab != &d->h->none)
+    if (slab != &d->h->table.none)
         dump_slab(d, slab);
     else
         d->visit(d->ctx, start, size, state);

@@ -135,6 +135,39 @@ static void test_slab__gives_empty_slabs_back(void **state)
     }
 }
 
+/* Each class keeps an empty slab; each of these asks for memory that all of them are part of. */
+static void test_slab__spares_stand_in_nobodys_way(void **state)
+{
+    struct allot_byte *b = ((struct fixture *)*state)->b;
+    uint64_t pos, start, size;
+
+    for (unsigned what = 0; what < 6; what++) {
+        assert_int_equal(OPS->init(b, SLAB, 4 * SLAB), 0);
+        assert_int_equal(alloc(b, SLAB, 1), SLAB);
+        for (uint64_t small = 64; small <= 4096; small *= 8) {
+            pos = alloc(b, small, 1);
+            assert_int_equal(OPS->dealloc(b, pos, small, 1), 0);
+            check(b);
+        }
+        assert_int_equal(OPS->available_bytes(b), 3 * SLAB);
+        if (what == 0)
+            alloc(b, 3 * SLAB, 1);
+        else if (what == 1)
+            assert_int_equal(OPS->claim(b, 2 * SLAB, 3 * SLAB, 1), 0);
+        else if (what == 2)
+            assert_int_equal(OPS->realloc(b, SLAB, SLAB, 1, 4 * SLAB), 0);
+        else if (what == 3)
+            assert_int_equal(OPS->largest_free(b), 3 * SLAB);
+        else if (what == 4)
+            alloc(b, 128, 1); /* a slab of a fourth class */
+        else
+            for (unsigned i = 4; i >= 2; i--)
+                (void)OPS->take_back(b, i * SLAB, SLAB, &start, &size); /* or it went before */
+        check(b);
+        assert_int_equal(OPS->total_bytes(b), what == 5 ? SLAB : 4 * SLAB);
+    }
+}
+
 static void test_slab__honours_every_alignment(void **state)
 {
     struct allot_byte *b = ((struct fixture *)*state)->b;
@@ -178,16 +211,21 @@ static void test_slab__dealloc_is_exact(void **state)
     assert_int_equal(OPS->init(b, SLAB, 4 * SLAB), 0);
     assert_int_equal(OPS->dealloc(b, SLAB, 16, 1), ALLOT_E_NOT_ALLOCATED);
     other = alloc(b, 100, 1);
-    pos = alloc(b, 100, 1);
-    assert_int_equal(OPS->dealloc(b, pos, 0, 1), ALLOT_E_INVALID);
-    assert_int_equal(OPS->dealloc(b, pos, 100, 12), ALLOT_E_INVALID);
-    assert_int_equal(OPS->dealloc(b, pos, UINT64_MAX, 1), ALLOT_E_INVALID);
-    assert_int_equal(OPS->dealloc(b, pos, 96, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(OPS->dealloc(b, pos, 113, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(OPS->dealloc(b, pos, 100, SLAB), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(OPS->dealloc(b, pos + 16, 100, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(OPS->dealloc(b, pos + 112, 100, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(OPS->dealloc(b, other / SLAB * SLAB, SLAB, SLAB), ALLOT_E_NOT_ALLOCATED);
+    for (unsigned round = 0; round < 2; round++) { /* the second time where one was just freed */
+        pos = alloc(b, 100, 1);
+        assert_int_equal(OPS->dealloc(b, pos, 0, 1), ALLOT_E_INVALID);
+        assert_int_equal(OPS->dealloc(b, pos, 100, 0), ALLOT_E_INVALID);
+        assert_int_equal(OPS->dealloc(b, pos, 100, 12), ALLOT_E_INVALID);
+        assert_int_equal(OPS->dealloc(b, pos, UINT64_MAX, 1), ALLOT_E_INVALID);
+        assert_int_equal(OPS->dealloc(b, pos, 96, 1), ALLOT_E_NOT_ALLOCATED);
+        assert_int_equal(OPS->dealloc(b, pos, 113, 1), ALLOT_E_NOT_ALLOCATED);
+        assert_int_equal(OPS->dealloc(b, pos, 100, SLAB), ALLOT_E_NOT_ALLOCATED);
+        assert_int_equal(OPS->dealloc(b, pos + 16, 100, 1), ALLOT_E_NOT_ALLOCATED);
+        assert_int_equal(OPS->dealloc(b, pos + 112, 100, 1), ALLOT_E_NOT_ALLOCATED);
+        assert_int_equal(OPS->dealloc(b, other / SLAB * SLAB, SLAB, SLAB), ALLOT_E_NOT_ALLOCATED);
+        if (!round)
+            assert_int_equal(OPS->dealloc(b, pos, 100, 1), 0);
+    }
     assert_int_equal(OPS->usable_size(b, pos + 16, &usable), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(OPS->usable_size(b, pos, &usable), 0);
     assert_int_equal(usable, 112);
@@ -198,7 +236,7 @@ static void test_slab__dealloc_is_exact(void **state)
     check(b);
 }
 
-/* The spare is divided anew for another class: what it was is not remembered anywhere. */
+/* The spare of one class goes for another: what it was is not remembered anywhere. */
 static void test_slab__dealloc_is_exact_after_a_new_division(void **state)
 {
     struct allot_byte *b = ((struct fixture *)*state)->b;
@@ -434,6 +472,7 @@ int main(void)
         CASE(test_slab__refuses_bad_requests),
         CASE(test_slab__totals_count_everything_once),
         CASE(test_slab__gives_empty_slabs_back),
+        CASE(test_slab__spares_stand_in_nobodys_way),
         CASE(test_slab__honours_every_alignment),
         CASE(test_slab__grants_exactly_the_largest),
         CASE(test_slab__dealloc_is_exact),

@@ -498,12 +498,13 @@ static int slab_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
 static NOINLINE int dealloc_large(struct slabs *h, struct slab *slab, uint64_t pos)
 {
     struct slab **head = &h->partial[slab->class], *first = *head;
-    bool was_full = !slab->map[0];
+    uint64_t map = slab->map[0];
+    bool was_full = !map;
     uint32_t slot;
 
-    if (!slot_is_used(slab, pos, &slot))
+    if (!slot_at(slab, pos, &slot) || map >> slot & 1)
         return ALLOT_E_NOT_ALLOCATED;
-    slab->map[0] |= UINT64_C(1) << slot;
+    slab->map[0] = map | UINT64_C(1) << slot;
     slab->next = choose(was_full, first, slab->next);
     choose(was_full, first, &h->table.none)->prev = slab;
     *head = choose(was_full, slab, first);

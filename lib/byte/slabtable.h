@@ -2,7 +2,8 @@
 /*
  * The slab table: what a slab allocator keeps about each slab, and which slab is at a position.
  *
- * Descriptions are asked for in batches and never moved, so they name each other by address.
+ * Descriptions are asked for in batches and never moved, nor is the table, so they name each other
+ * by address.
  *
  * By position they are found with linear hashing (W. Litwin, VLDB 1980), two buckets a description,
  * so that nothing ever stalls to rehash. Slabs of the same 128 MiB have buckets side by side: no
@@ -42,7 +43,7 @@ struct slab {
     uint64_t recent_pos;
     uint64_t *recent_word;
     uint64_t recent_bit;
-    uint64_t unused[5]; /* to the end of a cache line */
+    uint64_t pad[5]; /* to the end of a cache line */
 };
 
 struct slab_batch {
@@ -74,19 +75,15 @@ bool slab_table_reserve(struct slab_table *t);
 struct slab *slab_table_add(struct slab_table *t, uint64_t pos);
 void slab_table_remove(struct slab_table *t, struct slab *slab);
 
-static inline uint32_t slab_table_hash(uint64_t pos)
-{
-    uint64_t x = pos / SLAB_SIZE, group = x / SLAB_GROUP;
-
-    group ^= group >> 32;
-    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % SLAB_GROUP);
-}
-
 static inline struct slab **slab_table_bucket(const struct slab_table *t, uint64_t pos)
 {
-    uint32_t b = slab_table_hash(pos) & t->mask;
+    uint64_t x = pos / SLAB_SIZE,
+             hash = (x / SLAB_GROUP * 0x9E3779B97F4A7C15u >> 32) + x % SLAB_GROUP;
+    uint32_t b = (uint32_t)hash & t->mask, top = t->mask - t->mask / 2;
 
-    return &t->bucket[b < t->buckets ? b : b & t->mask / 2]; /* what is not split off yet */
+    /* What is not yet split off is in the bucket without the top bit. No branch: it is as good as
+     * random. */
+    return &t->bucket[b & ~(top & (0u - (b >= t->buckets)))];
 }
 
 /* The slab that contains `pos`, or none. */

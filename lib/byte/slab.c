@@ -46,6 +46,12 @@ static inline struct slabs *slabs_of(const struct allot_byte *b)
     return (struct slabs *)(uintptr_t)b;
 }
 
+/* Rounded up; 0 for a size that cannot be rounded. */
+static inline uint64_t granules_of(uint64_t size)
+{
+    return (size + SLAB_GRANULE - 1) / SLAB_GRANULE;
+}
+
 /* Classes. */
 
 static void add_class(struct slabs *h, uint32_t size)
@@ -80,7 +86,7 @@ static NOINLINE uint32_t class_aligned(const struct slabs *h, uint64_t size, uin
 
     if (align > SLAB_BLOCK_MAX)
         return NO_CLASS;
-    for (c = h->class_of[(size + SLAB_GRANULE - 1) / SLAB_GRANULE]; c < h->class_count; c++) {
+    for (c = h->class_of[granules_of(size)]; c < h->class_count; c++) {
         if (h->class_size[c] > limit)
             return NO_CLASS;
         if (ALLOT_IS_ALIGNED(h->class_size[c], align))
@@ -96,7 +102,7 @@ static inline uint32_t class_for(const struct slabs *h, uint64_t size, uint64_t 
         return NO_CLASS;
     if (align > SLAB_GRANULE)
         return class_aligned(h, size, align);
-    return h->class_of[(size + SLAB_GRANULE - 1) / SLAB_GRANULE];
+    return h->class_of[granules_of(size)];
 }
 
 /* True if `align` is a power of two that divides the slab's slots. */
@@ -445,10 +451,10 @@ static NOINLINE int alloc_any(struct slabs *h, uint64_t size, uint64_t align, ui
 static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct slabs *h = slabs_of(b);
-    uint64_t granules = (size + SLAB_GRANULE - 1) / SLAB_GRANULE, *word, map, bit;
+    uint64_t granules = granules_of(size), *word, map, bit;
     struct slab *slab;
 
-    if (granules > SLAB_BLOCK_MAX / SLAB_GRANULE)
+    if (granules > granules_of(SLAB_BLOCK_MAX))
         return inner_alloc(h, size, align, ret_pos);
     slab = h->partial[h->class_of[granules]];
     if (UNLIKELY(!aligns(slab, align)))
@@ -544,11 +550,15 @@ static NOINLINE int dealloc_any(struct slabs *h, uint64_t pos, uint64_t size, ui
     return ALLOT_E_NOT_ALLOCATED;
 }
 
-/* Not the block found last. */
+/* Not the block found last. Where a slab is, the inner allocator has a block of that size and no
+ * other, so a larger or smaller one is refused there as exactly as here. */
 static NOINLINE int dealloc_other(struct slabs *h, uint64_t pos, uint64_t size, uint64_t align)
 {
+    uint64_t granules = granules_of(size);
     struct slab *slab = h->last;
 
+    if (granules > granules_of(SLAB_BLOCK_MAX) && granules != granules_of(SLAB_SIZE))
+        return h->inner->ops->dealloc(h->inner, pos, size, align);
     if (slab->pos != ALLOT_ALIGN_DOWN(pos, SLAB_SIZE))
         slab = slab_table_at(&h->table, pos);
     return fits(slab, size, align) ? dealloc_in(h, slab, pos)

@@ -366,7 +366,9 @@ static void slab_destroy(struct allot_byte *b)
 
 static int slab_create(const struct allot_meta *meta, struct allot_byte **ret)
 {
-    return allot_slab_create(meta, &allot_tlsf, ret);
+    /* Where the build has neither, it has TLSF for this alone, and nobody finds it by name. */
+    return allot_slab_create(meta, ALLOT_TLSF || !ALLOT_FIRST_FIT ? &allot_tlsf : &allot_first_fit,
+                             ret);
 }
 
 /* Ranges. */

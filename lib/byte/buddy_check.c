@@ -71,30 +71,6 @@ static int check_lists(const struct buddy *d, uint32_t free_halves)
     return 0;
 }
 
-static int check_nodes(const struct nodes *n, uint32_t pairs)
-{
-    uint32_t spare = 0, chained = 0;
-
-    CHECK(n->at[0].size == 0);
-    CHECK(n->top <= n->capacity && n->taken <= n->top);
-    CHECK(n->taken == 1 + pairs && n->used == pairs);
-    for (uint32_t i = n->spare; i; i = n->at[i].link[0]) {
-        CHECK(i < n->top);
-        CHECK(++spare <= n->top);
-    }
-    CHECK(spare == n->top - n->taken);
-    CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
-    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
-    for (uint32_t b = 0; b < n->buckets; b++) {
-        for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
-            CHECK(i < n->top && nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);
-            CHECK(++chained <= n->used);
-        }
-    }
-    CHECK(chained == n->used);
-    return 0;
-}
-
 int buddy_check(const struct allot_byte *b)
 {
     const struct buddy *d = (const struct buddy *)(const void *)b;
@@ -107,7 +83,8 @@ int buddy_check(const struct allot_byte *b)
     line = check_lists(d, tally.lists);
     if (line)
         return line;
-    return check_nodes(&d->nodes, tally.pairs);
+    CHECK(d->nodes.taken == 1 + tally.pairs && d->nodes.used == tally.pairs);
+    return nodes_check(&d->nodes);
 }
 
 static void dump_pair(const struct buddy *d, uint32_t i, allot_visit_fn *visit, void *ctx)

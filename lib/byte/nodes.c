@@ -34,6 +34,7 @@ static bool resize_nodes(struct nodes *n, uint32_t want)
     bool done = resize(n, &array, &n->capacity, want, sizeof(struct node));
 
     n->at = array;
+    n->room = n->capacity - (n->capacity - 1) / NODES_GROUP;
     return done;
 }
 
@@ -99,7 +100,7 @@ void nodes_reset(struct nodes *n)
 
 bool nodes_grow(struct nodes *n, uint32_t count)
 {
-    while (n->capacity - n->taken < count) {
+    while (n->room - n->taken < count) {
         if (n->capacity == UINT32_MAX || !resize_nodes(n, larger(n->capacity)))
             return false;
     }
@@ -108,4 +109,49 @@ bool nodes_grow(struct nodes *n, uint32_t count)
             return false;
     }
     return true;
+}
+
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what))                                                                               \
+            return __LINE__;                                                                       \
+    } while (0)
+
+static int check_spare(const struct nodes *n)
+{
+    uint32_t groups = 0, listed = 0, spare = 0;
+
+    CHECK(n->at[0].size == 0 && n->top <= n->capacity);
+    for (uint32_t first = 0; first < n->top; first += NODES_GROUP) {
+        groups += n->at[first].pos != 0;
+        for (uint64_t bits = n->at[first].pos; bits; bits &= bits - 1, spare++) {
+            uint32_t i = first + (uint32_t)__builtin_ctzll(bits);
+
+            CHECK(i != first && i < n->top && node_state(&n->at[i]) == NODE_SPARE);
+        }
+    }
+    CHECK(spare == n->top - (n->top - 1) / NODES_GROUP - n->taken);
+    for (uint32_t i = n->spare; i; i = n->at[i - 1].next)
+        CHECK(i <= n->top && i % NODES_GROUP == 1 && n->at[i - 1].pos && ++listed <= groups);
+    CHECK(listed == groups);
+    return 0;
+}
+
+int nodes_check(const struct nodes *n)
+{
+    uint32_t chained = 0;
+    int line = check_spare(n);
+
+    if (line)
+        return line;
+    CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
+    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
+    for (uint32_t b = 0; b < n->buckets; b++) {
+        for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
+            CHECK(i < n->top && nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);
+            CHECK(++chained <= n->used);
+        }
+    }
+    CHECK(chained == n->used);
+    return 0;
 }

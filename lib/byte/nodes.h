@@ -7,6 +7,11 @@
  * runs of a range form a ring through their range's header, in address order, so that a neighbour
  * is one step away and the header, never free, stops every merge.
  *
+ * The nodes lie in groups of 64. The first of a group is no node: its `pos` tells which of the
+ * others are spare, and `next` chains the groups that have one. They are taken in rising order, so
+ * that what is allocated in a row lies in a row, in whatever order it was freed before: neighbours
+ * often share a cache line. at[0] also stands for nobody.
+ *
  * Used blocks are also found by position: linear hashing (W. Litwin, VLDB 1980) with two 4-byte
  * buckets a block, so that the table grows by two buckets at a time and nothing ever stalls to
  * rehash. It does not contract.
@@ -27,6 +32,8 @@
 #define NODE_GRANULE 16u
 #define NODE_STATE   15u
 
+#define NODES_GROUP 64u
+
 enum node_state { NODE_USED = 0, NODE_FREE = 1, NODE_RANGE = 2, NODE_SPARE = 3 };
 
 struct node {
@@ -34,7 +41,7 @@ struct node {
     uint64_t size; /* bytes, and the state in the low bits */
     uint32_t prev; /* neighbours in address order; the range header closes the ring */
     uint32_t next;
-    /* used: [0] hash chain; free: list, trie or tree links; range: tree links; spare: [0] chain */
+    /* used: [0] hash chain; free: list, trie or tree links; range: tree links */
     uint32_t link[2];
 };
 
@@ -43,8 +50,9 @@ struct nodes {
     struct node *at;
     uint32_t *bucket;
     uint32_t capacity; /* of at[] */
+    uint32_t room;     /* nodes in it, at[0] included */
     uint32_t top;      /* at[top…] were never taken */
-    uint32_t spare;    /* chain of nodes that were given back */
+    uint32_t spare;    /* 1 + the first of a group that has a spare node; 0 where none has */
     uint32_t taken;    /* nodes that are not spare, at[0] included */
     uint32_t used;     /* blocks in the hash */
     uint32_t buckets;
@@ -59,12 +67,14 @@ void nodes_forget(struct nodes *n);
 /* Forgets all nodes and gives back memory down to what nodes_init() took. */
 void nodes_reset(struct nodes *n);
 bool nodes_grow(struct nodes *n, uint32_t count);
+/* Recounts spare nodes and buckets. 0, or the line of the check that failed. */
+int nodes_check(const struct nodes *n);
 
 /* Room for `count` more nodes, each of which may be a block. */
 static inline bool nodes_reserve(struct nodes *n, uint32_t count)
 {
-    if (__builtin_expect(
-            n->capacity - n->taken >= count && n->bucket_capacity / 2 - n->used >= count, 1))
+    if (__builtin_expect(n->room - n->taken >= count && n->bucket_capacity / 2 - n->used >= count,
+                         1))
         return true;
     return nodes_grow(n, count);
 }
@@ -92,23 +102,31 @@ static inline enum node_state node_state(const struct node *node)
 
 static inline uint32_t nodes_take(struct nodes *n)
 {
-    uint32_t i = n->spare;
-
-    if (i) {
-        n->spare = n->at[i].link[0];
-        __builtin_prefetch(&n->at[n->spare], 1);
-    } else {
-        i = n->top++;
-    }
     n->taken++;
-    return i;
+    if (n->spare) {
+        uint32_t first = n->spare - 1;
+        uint64_t spare = n->at[first].pos;
+
+        n->at[first].pos = spare & (spare - 1);
+        if (!n->at[first].pos)
+            n->spare = n->at[first].next;
+        return first + (uint32_t)__builtin_ctzll(spare);
+    }
+    if (n->top % NODES_GROUP == 0)
+        n->at[n->top++] = (struct node){.size = NODE_SPARE};
+    return n->top++;
 }
 
 static inline void nodes_give(struct nodes *n, uint32_t i)
 {
+    uint32_t first = i - i % NODES_GROUP;
+
+    if (!n->at[first].pos) {
+        n->at[first].next = n->spare;
+        n->spare = 1 + first;
+    }
+    n->at[first].pos |= UINT64_C(1) << (i % NODES_GROUP);
     n->at[i].size = NODE_SPARE;
-    n->at[i].link[0] = n->spare;
-    n->spare = i;
     n->taken--;
 }
 

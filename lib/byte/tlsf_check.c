@@ -54,31 +54,6 @@ static int check_range(const struct tlsf *t, uint32_t header, struct tally *tall
     return 0;
 }
 
-static int check_nodes(const struct nodes *n, const struct tally *tally)
-{
-    uint32_t spare = 0, chained = 0;
-
-    CHECK(n->top <= n->capacity && n->taken <= n->top);
-    CHECK(n->taken == 1 + tally->ranges + tally->blocks + tally->runs);
-    CHECK(n->used == tally->blocks);
-    for (uint32_t i = n->spare; i; i = n->at[i].link[0]) {
-        CHECK(i < n->top && node_state(&n->at[i]) == NODE_SPARE);
-        CHECK(++spare <= n->top);
-    }
-    CHECK(spare == n->top - n->taken);
-    CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
-    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
-    for (uint32_t b = 0; b < n->buckets; b++) {
-        for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
-            CHECK(i < n->top && node_state(&n->at[i]) == NODE_USED);
-            CHECK(nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);
-            CHECK(++chained <= n->used);
-        }
-    }
-    CHECK(chained == n->used);
-    return 0;
-}
-
 /* Adds the nodes of the trie at `root`, whose indices scatter to the `depth` first bits of `way`.
  * Recursion is at most 32 deep. */
 static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_t depth,
@@ -149,7 +124,9 @@ int tlsf_check(const struct allot_byte *b)
     }
     CHECK(tree_count(at, t->ranges) == tally.ranges);
     CHECK(t->total == tally.total && t->used == tally.used);
-    line = check_nodes(&t->nodes, &tally);
+    CHECK(t->nodes.taken == 1 + tally.ranges + tally.blocks + tally.runs);
+    CHECK(t->nodes.used == tally.blocks);
+    line = nodes_check(&t->nodes);
     if (line)
         return line;
     if (t->by_position) {

@@ -447,15 +447,15 @@ static void test_pool__random_operations(void **state)
             unit = kind == 0 ? 1 : kind == 1 ? PAGE : 0;
             struct pool_operation o = operation(w, slot, ops[kind], 0, size);
             enum pool_step pool_step = pool_execute(&w->pool, &o);
-            if (pool_step == POOL_DONE && o.error)
-                continue;
-            held[i].op = ops[kind];
-            held[i].slot = slot;
-            held[i].size = size;
-            held[i].pending = pool_step == POOL_COMMIT;
-            held[i].position = o.value;
-            held[i].operation = o;
-            expected += size * unit;
+            if (pool_step == POOL_COMMIT || !o.error) {
+                held[i].op = ops[kind];
+                held[i].slot = slot;
+                held[i].size = size;
+                held[i].pending = pool_step == POOL_COMMIT;
+                held[i].position = o.value;
+                held[i].operation = o;
+                expected += size * unit;
+            }
         } else if (held[i].pending) {
             unsigned how = (unsigned)test_random_below(&random, 4);
             struct pool_operation *o = &held[i].operation;

@@ -60,6 +60,7 @@ void nodes_forget(struct nodes *n)
     n->top = 1;
     n->taken = 1;
     n->spare = 0;
+    n->at_hand = 0;
     n->used = 0;
     n->bucket[0] = 0;
     n->bucket[1] = 0;
@@ -129,6 +130,12 @@ static int check_spare(const struct nodes *n)
 
             CHECK(i != first && i < n->top && node_state(&n->at[i]) == NODE_SPARE);
         }
+    }
+    for (uint32_t k = 0; k < n->at_hand; k++, spare++) {
+        uint32_t i = n->hand[k], bit = i % NODES_GROUP;
+
+        CHECK(bit && i < n->top && node_state(&n->at[i]) == NODE_SPARE);
+        CHECK(!(n->at[i - bit].pos >> bit & 1));
     }
     CHECK(spare == n->top - (n->top - 1) / NODES_GROUP - n->taken);
     for (uint32_t i = n->spare; i; i = n->at[i - 1].next)

@@ -33,8 +33,9 @@
 #define NODE_STATE   15u
 
 #define NODES_GROUP 64u
+#define NODES_HAND  32u
 
-enum node_state { NODE_USED = 0, NODE_FREE = 1, NODE_RANGE = 2, NODE_SPARE = 3 };
+enum node_state { NODE_USED = 0, NODE_FREE = 1, NODE_RANGE = 2, NODE_SPARE = 4 };
 
 struct node {
     uint64_t pos;
@@ -53,8 +54,10 @@ struct nodes {
     uint32_t room;     /* nodes in it, at[0] included */
     uint32_t top;      /* at[top…] were never taken */
     uint32_t spare;    /* 1 + the first of a group that has a spare node; 0 where none has */
-    uint32_t taken;    /* nodes that are not spare, at[0] included */
-    uint32_t used;     /* blocks in the hash */
+    uint32_t at_hand;
+    uint32_t hand[NODES_HAND];
+    uint32_t taken; /* nodes that are not spare, at[0] included */
+    uint32_t used;  /* blocks in the hash */
     uint32_t buckets;
     uint32_t bucket_capacity;
     uint32_t mask; /* 2^k - 1 >= buckets - 1, the smallest */
@@ -70,13 +73,18 @@ bool nodes_grow(struct nodes *n, uint32_t count);
 /* Recounts spare nodes and buckets. 0, or the line of the check that failed. */
 int nodes_check(const struct nodes *n);
 
+/* So many more nodes, each of which may be a block, need no memory. */
+static inline uint32_t nodes_room(const struct nodes *n)
+{
+    uint32_t nodes = n->room - n->taken, blocks = n->bucket_capacity / 2 - n->used;
+
+    return nodes < blocks ? nodes : blocks;
+}
+
 /* Room for `count` more nodes, each of which may be a block. */
 static inline bool nodes_reserve(struct nodes *n, uint32_t count)
 {
-    if (__builtin_expect(n->room - n->taken >= count && n->bucket_capacity / 2 - n->used >= count,
-                         1))
-        return true;
-    return nodes_grow(n, count);
+    return __builtin_expect(nodes_room(n) >= count, 1) || nodes_grow(n, count);
 }
 
 static inline uint64_t nodes_metadata_bytes(const struct nodes *n)
@@ -100,9 +108,16 @@ static inline enum node_state node_state(const struct node *node)
     return (enum node_state)(node->size & NODE_STATE);
 }
 
+static inline bool node_is_free(const struct node *node)
+{
+    return node->size & NODE_FREE;
+}
+
 static inline uint32_t nodes_take(struct nodes *n)
 {
     n->taken++;
+    if (n->at_hand)
+        return n->hand[--n->at_hand];
     if (n->spare) {
         uint32_t first = n->spare - 1;
         uint64_t spare = n->at[first].pos;
@@ -121,13 +136,17 @@ static inline void nodes_give(struct nodes *n, uint32_t i)
 {
     uint32_t first = i - i % NODES_GROUP;
 
+    n->at[i].size = NODE_SPARE;
+    n->taken--;
+    if (n->at_hand < NODES_HAND) {
+        n->hand[n->at_hand++] = i;
+        return;
+    }
     if (!n->at[first].pos) {
         n->at[first].next = n->spare;
         n->spare = 1 + first;
     }
     n->at[first].pos |= UINT64_C(1) << (i % NODES_GROUP);
-    n->at[i].size = NODE_SPARE;
-    n->taken--;
 }
 
 static inline void node_link_before(struct node *at, uint32_t i, uint32_t fresh)
@@ -186,11 +205,11 @@ static inline uint32_t nodes_hash(uint64_t pos)
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)
 {
-    uint32_t b = nodes_hash(pos) & n->mask, top = n->mask - (n->mask >> 1);
+    uint32_t b = nodes_hash(pos) & n->mask;
 
     /* What is not yet split off is in the bucket without the top bit. No branch: it is as good as
      * random. */
-    return &n->bucket[b & ~(top & (0u - (b >= n->buckets)))];
+    return &n->bucket[b & (n->mask >> 1 | (0u - (b < n->buckets)))];
 }
 
 /* The link that names the block at `pos`, or the 0 that ends its chain. */

@@ -29,6 +29,7 @@
 #include "tree.h"
 
 #define ALIGNED_TRIES 64
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define POSITION_END  (UINT64_C(1) << 63)
 
 static struct tlsf *tlsf_of(const struct allot_byte *b)
@@ -54,6 +55,7 @@ static void forget(struct tlsf *t)
     bins_clear(&t->bins);
     t->total = 0;
     t->used = 0;
+    t->ready = 0;
     t->ranges = 0;
     t->runs = 0;
     t->recent = 0;
@@ -149,10 +151,17 @@ static void reindex(struct tlsf *t, bool by_position)
     t->runs = 0;
     t->top = 0;
     t->by_position = by_position;
+    t->ready = 0;
     for (uint32_t i = 1; i < t->nodes.top; i++) {
-        if (node_state(&at[i]) == NODE_FREE)
+        if (node_is_free(&at[i]))
             run_insert(t, i);
     }
+}
+
+static bool reserve(struct tlsf *t, uint32_t nodes)
+{
+    t->ready = 0;
+    return nodes_reserve(&t->nodes, nodes);
 }
 
 static inline void want_bins(struct tlsf *t)
@@ -168,7 +177,7 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
     const struct node *at = t->nodes.at;
     uint32_t i = t->recent, range;
 
-    if (i < t->nodes.top && node_state(&at[i]) == NODE_FREE && pos - at[i].pos < node_size(&at[i]))
+    if (i < t->nodes.top && node_is_free(&at[i]) && pos - at[i].pos < node_size(&at[i]))
         return i;
     range = tree_floor(at, t->ranges, pos);
     if (!range || pos - at[range].pos >= node_size(&at[range]) || *nodes_find(&t->nodes, pos))
@@ -179,71 +188,76 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
     return i && pos - at[i].pos < node_size(&at[i]) ? i : 0;
 }
 
-/* Makes node `i`, which is linked but not indexed, a free run, merged with both neighbours. */
-static inline __attribute__((always_inline)) void run_free(struct tlsf *t, uint32_t i)
+/* Makes node `i` at [pos, pos+size), which is linked but not indexed, a free run, merged with both
+ * neighbours. */
+ALWAYS_INLINE void run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint32_t prev = at[i].prev, next = at[i].next;
-    uint64_t size = node_size(&at[i]);
 
-    if (node_state(&at[next]) == NODE_FREE) {
-        if (node_state(&at[prev]) == NODE_FREE) {
-            size += node_size(&at[next]);
-            run_remove(t, next);
-            node_unlink(at, next);
-            nodes_give(&t->nodes, next);
-        } else {
-            node_unlink(at, i);
-            run_resize(t, next, at[i].pos, size + node_size(&at[next]));
+    if (node_is_free(&at[next])) {
+        if (!node_is_free(&at[prev])) {
+            at[prev].next = next;
+            at[next].prev = prev;
             nodes_give(&t->nodes, i);
+            run_resize(t, next, pos, size + node_size(&at[next]));
             t->recent = next;
             return;
         }
+        size += node_size(&at[next]);
+        run_remove(t, next);
+        node_unlink(at, next);
+        nodes_give(&t->nodes, next);
     }
-    if (node_state(&at[prev]) == NODE_FREE) {
+    if (node_is_free(&at[prev])) {
         node_unlink(at, i);
         nodes_give(&t->nodes, i);
         run_resize(t, prev, at[prev].pos, node_size(&at[prev]) + size);
         t->recent = prev;
         return;
     }
+    at[i].pos = pos;
     at[i].size = size | NODE_FREE;
     run_insert(t, i);
     t->recent = i;
 }
 
-/* Makes [pos, pos+size) of free run `run` a block. Two nodes are reserved. */
-static inline __attribute__((always_inline)) void run_carve(struct tlsf *t, uint32_t run,
-                                                            uint64_t pos, uint64_t size)
+/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. */
+ALWAYS_INLINE void run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
-    uint64_t start = at[run].pos, end = node_end(&at[run]), stop = pos + size;
+    uint64_t rest = node_size(&at[run]) - size;
     uint32_t block = run;
 
-    if (pos == start && stop == end) {
-        run_remove(t, run);
-    } else {
+    if (rest) {
         block = nodes_take(&t->nodes);
-        if (pos == start) {
-            node_link_before(at, run, block);
-            run_resize(t, run, stop, end - stop);
-        } else {
-            node_link_after(at, run, block);
-            run_resize(t, run, start, pos - start);
-            if (stop < end) {
-                uint32_t rest = nodes_take(&t->nodes);
-
-                at[rest].pos = stop;
-                at[rest].size = (end - stop) | NODE_FREE;
-                node_link_after(at, block, rest);
-                run_insert(t, rest);
-            }
-        }
+        node_link_before(at, run, block);
+        run_resize(t, run, pos + size, rest);
+    } else {
+        run_remove(t, run);
     }
     at[block].pos = pos;
     at[block].size = size;
     nodes_add_block(&t->nodes, block);
     t->used += size;
+}
+
+/* As run_carve(), at any `pos` in the run. Two nodes are reserved. */
+static void run_carve_at(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
+{
+    struct node *at = t->nodes.at;
+    uint64_t start = at[run].pos;
+    uint32_t front;
+
+    if (pos != start) {
+        front = nodes_take(&t->nodes);
+        at[front].pos = start;
+        at[front].size = (pos - start) | NODE_FREE;
+        node_link_before(at, run, front);
+        run_resize(t, run, pos, node_end(&at[run]) - pos);
+        run_insert(t, front);
+    }
+    run_carve(t, run, pos, size);
 }
 
 /* Ranges. */
@@ -274,7 +288,7 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
     if ((before && node_end(&t->nodes.at[before]) > start) ||
         (after && t->nodes.at[after].pos < end))
         return ALLOT_E_OVERLAP;
-    if (!nodes_reserve(&t->nodes, 2))
+    if (!reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
 
     at = t->nodes.at;
@@ -311,7 +325,7 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
         at[i].next = header;
         tree_insert(at, &t->ranges, header);
     }
-    run_free(t, i);
+    run_free(t, i, start, size);
     return 0;
 }
 
@@ -394,7 +408,7 @@ static int tlsf_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
     if (start >= end)
         return ALLOT_E_NOT_ALLOCATED;
     /* Two for the cut, two more for an add_memory() that undoes it. */
-    if (!nodes_reserve(&t->nodes, 4))
+    if (!reserve(t, 4))
         return ALLOT_E_NO_MEMORY;
     range_cut(t, run, start, end);
     t->total -= end - start;
@@ -427,7 +441,7 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
     }
     if (fits(&at[t->top], size, align))
         return t->top;
-    if (t->recent < t->nodes.top && node_state(&at[t->recent]) == NODE_FREE &&
+    if (t->recent < t->nodes.top && node_is_free(&at[t->recent]) &&
         fits(&at[t->recent], size, align))
         return t->recent;
     for (bin = bins_down(&t->bins, BINS_COUNT - 1); bin >= bins_of(size) && tries; tries--) {
@@ -444,27 +458,44 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
     return 0;
 }
 
+/* `size` is rounded and available. */
+static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size, uint64_t align,
+                                                  uint64_t *ret_pos)
+{
+    uint64_t pos;
+    uint32_t run;
+
+    if (!reserve(t, 2))
+        return ALLOT_E_NO_MEMORY;
+    want_bins(t);
+    run = align <= NODE_GRANULE ? run_find(t, size) : find_aligned(t, size, align);
+    if (!run)
+        return ALLOT_E_NO_MEMORY;
+    pos = ALLOT_ALIGN_UP(t->nodes.at[run].pos, align);
+    run_carve_at(t, run, pos, size);
+    t->ready = nodes_room(&t->nodes);
+    *ret_pos = pos;
+    return 0;
+}
+
 static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct tlsf *t = tlsf_of(b);
-    uint64_t pos;
     uint32_t run;
     int err = round_request(size, align, &size);
 
     if (err)
         return err;
-    if (size > available(t) || !nodes_reserve(&t->nodes, 2))
+    if (size > available(t))
         return ALLOT_E_NO_MEMORY;
-    want_bins(t);
-    if (align <= NODE_GRANULE)
-        run = run_find(t, size);
-    else
-        run = find_aligned(t, size, align);
+    if (__builtin_expect(!t->ready || align > NODE_GRANULE, 0))
+        return alloc_slowly(t, size, align, ret_pos);
+    run = run_find(t, size);
     if (!run)
         return ALLOT_E_NO_MEMORY;
-    pos = ALLOT_ALIGN_UP(t->nodes.at[run].pos, align);
-    run_carve(t, run, pos, size);
-    *ret_pos = pos;
+    t->ready--;
+    *ret_pos = t->nodes.at[run].pos;
+    run_carve(t, run, *ret_pos, size);
     return 0;
 }
 
@@ -496,25 +527,23 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     run = run_at(t, pos);
     if (!run || node_end(&t->nodes.at[run]) < pos + size)
         return ALLOT_E_OVERLAP;
-    if (!nodes_reserve(&t->nodes, 2))
+    if (!reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
-    run_carve(t, run, pos, size);
+    run_carve_at(t, run, pos, size);
     return 0;
 }
 
-/* The link to the block that alloc() returned at `pos` for `size` (rounded here) and `align`. */
-static inline int find_block(const struct tlsf *t, uint64_t pos, uint64_t size, uint64_t align,
+/* The link to the block that alloc() returned at `pos` for `*size` (rounded here) and `align`. */
+ALWAYS_INLINE int find_block(const struct tlsf *t, uint64_t pos, uint64_t *size, uint64_t align,
                              uint32_t **ret_link)
 {
-    uint32_t *link;
-    int err = round_request(size, align, &size);
+    int err = round_request(*size, align, size);
 
     if (err)
         return err;
-    link = nodes_find(&t->nodes, pos);
-    if (!*link || t->nodes.at[*link].size != size || !ALLOT_IS_ALIGNED(pos, align))
+    *ret_link = nodes_find(&t->nodes, pos);
+    if (!**ret_link || t->nodes.at[**ret_link].size != *size || !ALLOT_IS_ALIGNED(pos, align))
         return ALLOT_E_NOT_ALLOCATED;
-    *ret_link = link;
     return 0;
 }
 
@@ -522,14 +551,14 @@ static int tlsf_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
 {
     struct tlsf *t = tlsf_of(b);
     uint32_t *link, block;
-    int err = find_block(t, pos, size, align, &link);
+    int err = find_block(t, pos, &size, align, &link);
 
     if (err)
         return err;
     block = *link;
     nodes_drop_block(&t->nodes, link);
-    t->used -= t->nodes.at[block].size;
-    run_free(t, block);
+    t->used -= size;
+    run_free(t, block, pos, size);
     return 0;
 }
 
@@ -543,25 +572,24 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     int err = round_request(new_size, align, &new_size);
 
     if (!err)
-        err = find_block(t, pos, size, align, &link);
+        err = find_block(t, pos, &size, align, &link);
     if (err)
         return err;
     block = *link;
     next = at[block].next;
-    size = at[block].size;
-    spare = node_state(&at[next]) == NODE_FREE ? node_size(&at[next]) : 0;
+    spare = node_is_free(&at[next]) ? node_size(&at[next]) : 0;
     t->recent = next; /* whoever is refused may want to know what is there */
     if (new_size > size && new_size - size > spare)
         return ALLOT_E_NO_MEMORY;
     if (new_size < size && !spare) {
-        if (!nodes_reserve(&t->nodes, 2))
+        if (!reserve(t, 2))
             return ALLOT_E_NO_MEMORY;
         at = t->nodes.at;
         next = nodes_take(&t->nodes);
         at[next].pos = pos + new_size;
         at[next].size = size - new_size;
         node_link_after(at, block, next);
-        run_free(t, next);
+        run_free(t, next, pos + new_size, size - new_size);
     } else if (new_size != size) {
         spare += size - new_size;
         if (spare) {

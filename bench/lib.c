@@ -73,9 +73,9 @@ static const struct lib_workload {
     [SCAN_1000] = {LOOP("scan N=1000", scan), .pool_bytes = 64 * MIB, .live = 2000, .repeat = 50},
     [SCAN_5000] = {LOOP("scan N=5000", scan), .pool_bytes = 64 * MIB, .live = 10000, .repeat = 10},
     [VEC_PUSH] = {TRACE("vec_push_3M"), .repeat = 200},
-    [VEC_SMALL] = {TRACE("vec_rand_free_25K_64"), .repeat = 1},
-    [VEC_LARGE] = {TRACE("vec_rand_free_7500_520"), .repeat = 4},
-    [MAP] = {TRACE("btree_map_50K"), .repeat = 1},
+    [VEC_SMALL] = {TRACE("vec_rand_free_25K_64"), .repeat = 10},
+    [VEC_LARGE] = {TRACE("vec_rand_free_7500_520"), .repeat = 30},
+    [MAP] = {TRACE("btree_map_50K"), .repeat = 5},
     [B_SMALL] = {LOOP("b, small pages", replace), SMALL_BLOCKS, .small_pages = true},
     [C_SMALL] = {LOOP("c, small pages", replace), LARGE_BLOCKS, .small_pages = true},
 };

@@ -73,7 +73,7 @@ bool nodes_grow(struct nodes *n, uint32_t count);
 /* Recounts spare nodes and buckets. 0, or the line of the check that failed. */
 int nodes_check(const struct nodes *n);
 
-/* So many more nodes, each of which may be a block, need no memory. */
+/* For so many more nodes there is room, each of which may be a block. */
 static inline uint32_t nodes_room(const struct nodes *n)
 {
     uint32_t nodes = n->room - n->taken, blocks = n->bucket_capacity / 2 - n->used;
@@ -244,18 +244,27 @@ static inline void nodes_split_bucket(struct nodes *n)
     *to = 0;
 }
 
-static inline void nodes_add_block(struct nodes *n, uint32_t i)
+/* Splits buckets until there are two for each block and for `ahead` more, or no memory for more. */
+static inline void nodes_spread(struct nodes *n, uint32_t ahead)
 {
-    uint32_t *bucket;
+    while (n->buckets < 2 * (n->used + ahead) && n->buckets < n->bucket_capacity)
+        nodes_split_bucket(n);
+}
+
+/* As nodes_add_block(), after nodes_spread(). */
+static inline void nodes_link_block(struct nodes *n, uint32_t i)
+{
+    uint32_t *bucket = nodes_bucket(n, n->at[i].pos);
 
     n->used++;
-    if (n->buckets < 2 * n->used) {
-        nodes_split_bucket(n);
-        nodes_split_bucket(n);
-    }
-    bucket = nodes_bucket(n, n->at[i].pos);
     n->at[i].link[0] = *bucket;
     *bucket = i;
+}
+
+static inline void nodes_add_block(struct nodes *n, uint32_t i)
+{
+    nodes_spread(n, 1);
+    nodes_link_block(n, i);
 }
 
 /* `link` as from nodes_find(). */

@@ -29,6 +29,7 @@
 #include "tree.h"
 
 #define ALIGNED_TRIES 64
+#define READY_MAX     16 /* bounds the buckets that are split at once */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define POSITION_END  (UINT64_C(1) << 63)
 
@@ -93,19 +94,21 @@ static void tlsf_destroy(struct allot_byte *b)
 
 /* Free runs, by size or by position. */
 
-static inline void run_insert(struct tlsf *t, uint32_t i)
+static __attribute__((noinline)) int run_insert(struct tlsf *t, uint32_t i)
 {
+    uint32_t top = t->top;
+
     if (__builtin_expect(t->by_position, 0)) {
         tree_insert(t->nodes.at, &t->runs, i);
-    } else if (t->nodes.at[i].size > t->nodes.at[t->top].size) {
-        uint32_t top = t->top;
-
-        t->top = i;
-        if (top)
-            bins_insert(&t->bins, t->nodes.at, top);
-    } else {
-        bins_insert(&t->bins, t->nodes.at, i);
+        return 0;
     }
+    if (t->nodes.at[i].size > t->nodes.at[top].size) {
+        t->top = i;
+        i = top;
+    }
+    if (i)
+        bins_insert(&t->bins, t->nodes.at, i);
+    return 0;
 }
 
 static inline void run_remove(struct tlsf *t, uint32_t i)
@@ -118,18 +121,29 @@ static inline void run_remove(struct tlsf *t, uint32_t i)
         bins_remove(&t->bins, t->nodes.at, i);
 }
 
-static inline void run_resize(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
+static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint64_t size)
+{
+    struct node *at = t->nodes.at;
+
+    if (__builtin_expect(t->by_position, 0)) {
+        at[i].size = size | NODE_FREE;
+        return 0;
+    }
+    bins_remove(&t->bins, at, i);
+    at[i].size = size | NODE_FREE;
+    return run_insert(t, i);
+}
+
+/* 0, as all that is called last, so that nobody need come back. */
+static inline int run_resize(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
 
     at[i].pos = pos;
-    if (i != t->top && !t->by_position) {
-        bins_remove(&t->bins, at, i);
-        at[i].size = size | NODE_FREE;
-        run_insert(t, i);
-    } else {
-        at[i].size = size | NODE_FREE;
-    }
+    if (i != t->top)
+        return run_rebin(t, i, size);
+    at[i].size = size | NODE_FREE;
+    return 0;
 }
 
 /* A free run of `size` bytes or more, at most 2^63; 0 if there is none. */
@@ -158,10 +172,20 @@ static void reindex(struct tlsf *t, bool by_position)
     }
 }
 
+static void set_ready(struct tlsf *t)
+{
+    uint32_t room = nodes_room(&t->nodes), buckets = t->nodes.buckets / 2 - t->nodes.used;
+
+    t->ready = room < buckets ? room : buckets;
+}
+
 static bool reserve(struct tlsf *t, uint32_t nodes)
 {
     t->ready = 0;
-    return nodes_reserve(&t->nodes, nodes);
+    if (!nodes_reserve(&t->nodes, nodes))
+        return false;
+    nodes_spread(&t->nodes, READY_MAX);
+    return true;
 }
 
 static inline void want_bins(struct tlsf *t)
@@ -188,58 +212,74 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
     return i && pos - at[i].pos < node_size(&at[i]) ? i : 0;
 }
 
+/* Joins the free runs on both sides of node `i`, which is linked but not indexed. */
+static __attribute__((noinline)) int run_join(struct tlsf *t, uint32_t i, uint64_t size)
+{
+    struct node *at = t->nodes.at;
+    uint32_t prev = at[i].prev, next = at[i].next;
+
+    size += node_size(&at[prev]) + node_size(&at[next]);
+    run_remove(t, next);
+    at[prev].next = at[next].next;
+    at[at[next].next].prev = prev;
+    nodes_give(&t->nodes, next);
+    nodes_give(&t->nodes, i);
+    t->recent = prev;
+    return run_resize(t, prev, at[prev].pos, size);
+}
+
 /* Makes node `i` at [pos, pos+size), which is linked but not indexed, a free run, merged with both
- * neighbours. */
-ALWAYS_INLINE void run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
+ * neighbours. 0. */
+ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint32_t prev = at[i].prev, next = at[i].next;
 
     if (node_is_free(&at[next])) {
-        if (!node_is_free(&at[prev])) {
-            at[prev].next = next;
-            at[next].prev = prev;
-            nodes_give(&t->nodes, i);
-            run_resize(t, next, pos, size + node_size(&at[next]));
-            t->recent = next;
-            return;
-        }
-        size += node_size(&at[next]);
-        run_remove(t, next);
-        node_unlink(at, next);
-        nodes_give(&t->nodes, next);
+        if (node_is_free(&at[prev]))
+            return run_join(t, i, size);
+        node_unlink(at, i);
+        nodes_give(&t->nodes, i);
+        t->recent = next;
+        return run_resize(t, next, pos, size + node_size(&at[next]));
     }
     if (node_is_free(&at[prev])) {
         node_unlink(at, i);
         nodes_give(&t->nodes, i);
-        run_resize(t, prev, at[prev].pos, node_size(&at[prev]) + size);
         t->recent = prev;
-        return;
+        return run_resize(t, prev, at[prev].pos, node_size(&at[prev]) + size);
     }
     at[i].pos = pos;
     at[i].size = size | NODE_FREE;
-    run_insert(t, i);
     t->recent = i;
+    return run_insert(t, i);
 }
 
-/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. */
-ALWAYS_INLINE void run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
+/* Makes free run `run` a block. 0. */
+static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t run)
+{
+    run_remove(t, run);
+    t->nodes.at[run].size ^= NODE_FREE;
+    nodes_link_block(&t->nodes, run);
+    return 0;
+}
+
+/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. 0. */
+ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint64_t rest = node_size(&at[run]) - size;
-    uint32_t block = run;
+    uint32_t block;
 
-    if (rest) {
-        block = nodes_take(&t->nodes);
-        node_link_before(at, run, block);
-        run_resize(t, run, pos + size, rest);
-    } else {
-        run_remove(t, run);
-    }
+    t->used += size;
+    if (!rest)
+        return run_carve_whole(t, run);
+    block = nodes_take(&t->nodes);
     at[block].pos = pos;
     at[block].size = size;
-    nodes_add_block(&t->nodes, block);
-    t->used += size;
+    node_link_before(at, run, block);
+    nodes_link_block(&t->nodes, block);
+    return run_resize(t, run, pos + size, rest);
 }
 
 /* As run_carve(), at any `pos` in the run. Two nodes are reserved. */
@@ -325,8 +365,7 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
         at[i].next = header;
         tree_insert(at, &t->ranges, header);
     }
-    run_free(t, i, start, size);
-    return 0;
+    return run_free(t, i, start, size);
 }
 
 static int tlsf_init(struct allot_byte *b, uint64_t start, uint64_t size)
@@ -473,7 +512,7 @@ static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size,
         return ALLOT_E_NO_MEMORY;
     pos = ALLOT_ALIGN_UP(t->nodes.at[run].pos, align);
     run_carve_at(t, run, pos, size);
-    t->ready = nodes_room(&t->nodes);
+    set_ready(t);
     *ret_pos = pos;
     return 0;
 }
@@ -495,8 +534,7 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
         return ALLOT_E_NO_MEMORY;
     t->ready--;
     *ret_pos = t->nodes.at[run].pos;
-    run_carve(t, run, *ret_pos, size);
-    return 0;
+    return run_carve(t, run, *ret_pos, size);
 }
 
 static int tlsf_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
@@ -558,8 +596,7 @@ static int tlsf_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     block = *link;
     nodes_drop_block(&t->nodes, link);
     t->used -= size;
-    run_free(t, block, pos, size);
-    return 0;
+    return run_free(t, block, pos, size);
 }
 
 static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,

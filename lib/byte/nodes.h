@@ -10,10 +10,11 @@
  * The nodes lie in groups of 64. The first of a group is no node: its `pos` tells which of the
  * others are spare, and `next` chains the groups that have one. They are taken in rising order, so
  * that what is allocated in a row lies in a row, in whatever order it was freed before: neighbours
- * often share a cache line. at[0] also stands for nobody.
+ * often share a cache line. A few that were given back are at hand, which is a shorter way where
+ * blocks come and go. at[0] also stands for nobody.
  *
  * Used blocks are also found by position: linear hashing (W. Litwin, VLDB 1980) with two 4-byte
- * buckets a block, so that the table grows by two buckets at a time and nothing ever stalls to
+ * buckets a block, so that the table grows by a few buckets at a time and nothing ever stalls to
  * rehash. It does not contract.
  *
  * Invariant: taking a node and adding a block never fail after nodes_reserve(). Giving back never
@@ -55,9 +56,9 @@ struct nodes {
     uint32_t top;      /* at[top…] were never taken */
     uint32_t spare;    /* 1 + the first of a group that has a spare node; 0 where none has */
     uint32_t at_hand;
-    uint32_t hand[NODES_HAND];
-    uint32_t taken; /* nodes that are not spare, at[0] included */
-    uint32_t used;  /* blocks in the hash */
+    uint32_t hand[NODES_HAND]; /* spare nodes that no group tells of */
+    uint32_t taken;            /* nodes that are not spare, at[0] included */
+    uint32_t used;             /* blocks in the hash */
     uint32_t buckets;
     uint32_t bucket_capacity;
     uint32_t mask; /* 2^k - 1 >= buckets - 1, the smallest */
@@ -188,19 +189,13 @@ static inline uint32_t node_scatter(uint32_t i)
 }
 
 /* Blocks that start within the same 256 bytes have buckets side by side: what is used together is
- * often together. The place of the 16 is random, so any pattern of positions spreads evenly. Who
- * has blocks of one size only says how large they are and how many lie together. */
-#ifndef NODES_HASH_UNIT
-#define NODES_HASH_UNIT  NODE_GRANULE
-#define NODES_HASH_GROUP 16
-#endif
-
+ * often together. The place of the 16 is random, so any pattern of positions spreads evenly. */
 static inline uint32_t nodes_hash(uint64_t pos)
 {
-    uint64_t x = pos / NODES_HASH_UNIT, group = x / NODES_HASH_GROUP;
+    uint64_t x = pos / NODE_GRANULE, group = x / 16;
 
     group ^= group >> 32;
-    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % NODES_HASH_GROUP);
+    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % 16);
 }
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)

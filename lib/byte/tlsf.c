@@ -92,7 +92,8 @@ static void tlsf_destroy(struct allot_byte *b)
     meta.resize(meta.ctx, t, sizeof(*t), 0);
 }
 
-/* Free runs, by size or by position. */
+/* Free runs, by size or by position. What alloc and dealloc call last returns their 0, so that they
+ * need not come back and save no registers. */
 
 static __attribute__((noinline)) int run_insert(struct tlsf *t, uint32_t i)
 {
@@ -121,6 +122,7 @@ static inline void run_remove(struct tlsf *t, uint32_t i)
         bins_remove(&t->bins, t->nodes.at, i);
 }
 
+/* For a run that is not the top: its new size. */
 static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint64_t size)
 {
     struct node *at = t->nodes.at;
@@ -134,7 +136,6 @@ static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint6
     return run_insert(t, i);
 }
 
-/* 0, as all that is called last, so that nobody need come back. */
 static inline int run_resize(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
@@ -179,6 +180,8 @@ static void set_ready(struct tlsf *t)
     t->ready = room < buckets ? room : buckets;
 }
 
+/* Room for `nodes` more, and buckets for some. Whoever takes of them other than alloc() asks here.
+ */
 static bool reserve(struct tlsf *t, uint32_t nodes)
 {
     t->ready = 0;
@@ -229,7 +232,7 @@ static __attribute__((noinline)) int run_join(struct tlsf *t, uint32_t i, uint64
 }
 
 /* Makes node `i` at [pos, pos+size), which is linked but not indexed, a free run, merged with both
- * neighbours. 0. */
+ * neighbours. */
 ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
@@ -255,7 +258,7 @@ ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t si
     return run_insert(t, i);
 }
 
-/* Makes free run `run` a block. 0. */
+/* Makes free run `run` a block. A bucket is there. */
 static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t run)
 {
     run_remove(t, run);
@@ -264,7 +267,7 @@ static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t ru
     return 0;
 }
 
-/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. 0. */
+/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. */
 ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
@@ -497,7 +500,7 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
     return 0;
 }
 
-/* `size` is rounded and available. */
+/* For alignments above the granule, and to get ready. `size` is rounded and available. */
 static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size, uint64_t align,
                                                   uint64_t *ret_pos)
 {

@@ -15,7 +15,8 @@ struct tlsf {
     struct nodes nodes;
     uint64_t total;
     uint64_t used;
-    uint32_t ready;  /* calls of alloc() up to an align of 16 that can go ahead at once */
+    uint32_t
+        ready; /* alloc() can go ahead at once so many times: memory, buckets and bins are there */
     uint32_t ranges; /* tree of the range headers */
     uint32_t runs;   /* tree of the free runs, while by_position */
     uint32_t recent; /* the node that was made free or looked at last, if it is a free run */

@@ -126,6 +126,8 @@ int tlsf_check(const struct allot_byte *b)
     CHECK(t->total == tally.total && t->used == tally.used);
     CHECK(t->nodes.taken == 1 + tally.ranges + tally.blocks + tally.runs);
     CHECK(t->nodes.used == tally.blocks);
+    CHECK(t->ready <= nodes_room(&t->nodes) && !(t->ready && t->by_position));
+    CHECK(t->ready <= t->nodes.buckets / 2 - t->nodes.used);
     line = nodes_check(&t->nodes);
     if (line)
         return line;

@@ -26,7 +26,8 @@ struct range {
     uint64_t end;
 };
 
-struct model {
+struct byte_model {
+    const struct byte_traits *traits;
     const struct byte_model_plan *plan;
     const struct allot_byte_ops *ops;
     struct allot_byte *b;
@@ -36,7 +37,9 @@ struct model {
     struct range ranges[RANGES_MAX + 1];
     unsigned live;
     unsigned range_count;
-    unsigned operation;
+    bool small; /* everything is compared after every operation, not after every 1000th */
+    unsigned long operation;
+    uint64_t seed;          /* to be printed */
     uint64_t failed_before; /* metadata requests refused before this operation */
 };
 
@@ -46,21 +49,21 @@ struct model {
             return told(m, __LINE__, #what);                                                       \
     } while (0)
 
-static bool told(const struct model *m, int line, const char *what)
+static bool told(const struct byte_model *m, int line, const char *what)
 {
-    fprintf(stderr, "byte_model.c:%d: %s: operation %u: not so: %s\n", line, m->ops->name,
+    fprintf(stderr, "byte_model.c:%d: %s: operation %lu: not so: %s\n", line, m->ops->name,
             m->operation, what);
-    test_seed_print(m->plan->seed);
+    test_seed_print(m->seed);
     return false;
 }
 
-static uint64_t below(struct model *m, uint64_t bound)
+static uint64_t below(struct byte_model *m, uint64_t bound)
 {
     return test_random_below(&m->random, bound);
 }
 
 /* 1 … max, every power of two as likely. */
-static uint64_t random_size(struct model *m, uint64_t max)
+static uint64_t random_size(struct byte_model *m, uint64_t max)
 {
     unsigned bits = 64u - (unsigned)__builtin_clzll(max);
     uint64_t size = 1 + below(m, UINT64_C(1) << below(m, bits));
@@ -70,20 +73,26 @@ static uint64_t random_size(struct model *m, uint64_t max)
     return size < max ? size : max;
 }
 
-static uint64_t random_align(struct model *m)
+static uint64_t random_align(struct byte_model *m)
 {
     unsigned bits = 64u - (unsigned)__builtin_clzll(m->plan->align_max);
 
     return below(m, 2) ? 8 : UINT64_C(1) << below(m, bits);
 }
 
-static bool metadata_refused(const struct model *m)
+/* `x` is at most 2^63. */
+static uint64_t pow2_above(uint64_t x)
+{
+    return x <= 1 ? 1 : UINT64_C(1) << (64 - __builtin_clzll(x - 1));
+}
+
+static bool metadata_refused(const struct byte_model *m)
 {
     return m->meta.failed != m->failed_before;
 }
 
 /* The first block that ends after `pos`. */
-static unsigned block_after(const struct model *m, uint64_t pos)
+static unsigned block_after(const struct byte_model *m, uint64_t pos)
 {
     unsigned low = 0, high = m->live;
 
@@ -98,7 +107,7 @@ static unsigned block_after(const struct model *m, uint64_t pos)
     return low;
 }
 
-static bool is_managed(const struct model *m, uint64_t start, uint64_t end)
+static bool is_managed(const struct byte_model *m, uint64_t start, uint64_t end)
 {
     for (unsigned i = 0; i < m->range_count; i++)
         if (m->ranges[i].start <= start && end <= m->ranges[i].end)
@@ -106,51 +115,83 @@ static bool is_managed(const struct model *m, uint64_t start, uint64_t end)
     return false;
 }
 
-static bool is_free(const struct model *m, uint64_t start, uint64_t end)
+static bool is_free(const struct byte_model *m, uint64_t start, uint64_t end)
 {
     unsigned i = block_after(m, start);
 
     return is_managed(m, start, end) && (i == m->live || m->blocks[i].start >= end);
 }
 
-/* The free run that contains `pos`. */
-static bool free_run(const struct model *m, uint64_t pos, struct range *ret)
+/* The largest block that the free run [start, end) holds at align 1. */
+static uint64_t largest_in(const struct byte_model *m, uint64_t start, uint64_t end)
 {
-    unsigned i = block_after(m, pos);
+    uint64_t size;
 
-    if (!is_free(m, pos, pos + 1))
-        return false;
-    for (unsigned k = 0; k < m->range_count; k++)
-        if (m->ranges[k].start <= pos && pos < m->ranges[k].end)
-            *ret = m->ranges[k];
-    if (i > 0 && m->blocks[i - 1].end > ret->start)
-        ret->start = m->blocks[i - 1].end;
-    if (i < m->live && m->blocks[i].start < ret->end)
-        ret->end = m->blocks[i].start;
-    return true;
+    if (m->traits->places != BYTE_POWERS || start == end)
+        return end - start;
+    size = pow2_above((end - start) / 2 + 1);
+    while (ALLOT_ALIGN_UP(start, size) + size > end)
+        size /= 2;
+    return size;
 }
 
-static uint64_t longest_free(const struct model *m)
+/* The first free run at or after `pos`, of which nothing is free before it. */
+static bool next_free(const struct byte_model *m, uint64_t pos, struct range *ret)
 {
-    uint64_t longest = 0;
-
     for (unsigned k = 0; k < m->range_count; k++) {
-        uint64_t from = m->ranges[k].start;
+        uint64_t from = m->ranges[k].start, to = m->ranges[k].end;
+        unsigned i;
 
-        for (unsigned i = block_after(m, from); i <= m->live; i++) {
-            bool last = i == m->live || m->blocks[i].start >= m->ranges[k].end;
-            uint64_t to = last ? m->ranges[k].end : m->blocks[i].start;
-
-            longest = to - from > longest ? to - from : longest;
-            if (last)
-                break;
+        from = from > pos ? from : pos;
+        for (i = block_after(m, from); i < m->live && m->blocks[i].start <= from; i++)
             from = m->blocks[i].end;
-        }
+        if (from >= to)
+            continue;
+        ret->start = from;
+        ret->end = i < m->live && m->blocks[i].start < to ? m->blocks[i].start : to;
+        return true;
     }
-    return longest;
+    return false;
 }
 
-static bool block_add(struct model *m, uint64_t pos, uint64_t size, uint64_t align)
+static uint64_t largest_free(const struct byte_model *m)
+{
+    struct range run = {0};
+    uint64_t largest = 0;
+
+    while (next_free(m, run.end, &run)) {
+        uint64_t size = largest_in(m, run.start, run.end);
+
+        largest = size > largest ? size : largest;
+    }
+    return largest;
+}
+
+/* Must a free run be granted for such a request? */
+static bool must_hold(const struct byte_model *m, const struct range *run, uint64_t size,
+                      uint64_t align)
+{
+    uint64_t rounded = ALLOT_ALIGN_UP(size, BYTE_GRANULE);
+    uint64_t pos = ALLOT_ALIGN_UP(run->start, align);
+
+    if (m->traits->tries_all)
+        return pos < run->end && run->end - pos >= rounded;
+    if (m->traits->places == BYTE_POWERS)
+        return largest_in(m, run->start, run->end) >= pow2_above(size > align ? size : align);
+    return run->end - run->start >= rounded + (align > BYTE_GRANULE ? align - BYTE_GRANULE : 0);
+}
+
+static bool must_grant(const struct byte_model *m, uint64_t size, uint64_t align)
+{
+    struct range run = {0};
+
+    while (next_free(m, run.end, &run))
+        if (must_hold(m, &run, size, align))
+            return true;
+    return false;
+}
+
+static bool block_add(struct byte_model *m, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct block block = {.pos = pos, .size = size, .align = align};
     uint64_t length;
@@ -168,7 +209,7 @@ static bool block_add(struct model *m, uint64_t pos, uint64_t size, uint64_t ali
     return true;
 }
 
-static void block_drop(struct model *m, unsigned i)
+static void block_drop(struct byte_model *m, unsigned i)
 {
     m->live--;
     memmove(&m->blocks[i], &m->blocks[i + 1], (m->live - i) * sizeof(m->blocks[0]));
@@ -176,7 +217,7 @@ static void block_drop(struct model *m, unsigned i)
 
 /* Compares a dump with the model: the runs cover the ranges, and the used ones are the blocks. */
 struct dump {
-    const struct model *m;
+    const struct byte_model *m;
     unsigned range;
     unsigned block;
     uint64_t pos; /* where the next run starts, in the range; 0: at its start */
@@ -187,7 +228,7 @@ static void dump_visit(void *ctx, unsigned long long start, unsigned long long s
                        enum allot_run_state state)
 {
     struct dump *d = ctx;
-    const struct model *m = d->m;
+    const struct byte_model *m = d->m;
 
     if (d->differs || d->range == m->range_count) {
         d->differs = true;
@@ -210,10 +251,10 @@ static void dump_visit(void *ctx, unsigned long long start, unsigned long long s
     }
 }
 
-static bool compare(struct model *m)
+bool byte_model_compare(struct byte_model *m)
 {
     struct dump d = {.m = m};
-    uint64_t total = 0, used = 0, largest = m->ops->largest_free(m->b);
+    uint64_t total = 0, used = 0, largest = m->ops->largest_free(m->b), longest = largest_free(m);
     int line = m->ops->check(m->b);
 
     if (line)
@@ -229,48 +270,47 @@ static bool compare(struct model *m)
     EXPECT(m->ops->used_bytes(m->b) == used);
     EXPECT(m->ops->available_bytes(m->b) == total - used);
     EXPECT(m->ops->metadata_bytes(m->b) == m->meta.bytes);
-    EXPECT(largest <= longest_free(m));
-    EXPECT(!m->plan->exact || largest == longest_free(m));
+    if (m->traits->places == BYTE_DIVIDED)
+        EXPECT(largest <= longest && (m->live || largest >= longest / 4 * 3));
+    else
+        EXPECT(largest == longest);
     return true;
 }
 
-static bool do_alloc(struct model *m)
+bool byte_model_alloc(struct byte_model *m, uint64_t size, uint64_t align)
 {
-    uint64_t size = random_size(m, m->plan->size_max), align = random_align(m), pos = 0;
-    unsigned way = (unsigned)below(m, 20);
-    int err;
+    uint64_t largest = align == 1 ? m->ops->largest_free(m->b) : 0, pos = 0;
+    int err = m->ops->alloc(m->b, size, align, &pos);
 
-    if (way == 0) {
-        size = m->ops->largest_free(m->b);
-        align = 1;
-        if (!size)
-            return true;
-    } else if (way == 1) {
-        size = m->ops->largest_free(m->b) + 1;
-        align = 1;
-    }
-    if (m->live == m->plan->live_max)
-        return true;
-    err = m->ops->alloc(m->b, size, align, &pos);
     if (!err) {
-        EXPECT(way != 1);
+        EXPECT(align > 1 || size <= largest);
         return block_add(m, pos, size, align);
     }
     EXPECT(err == ALLOT_E_NO_MEMORY && pos == 0);
     if (metadata_refused(m))
         return true;
-    EXPECT(way != 0);
-    if (m->plan->exact) {
-        uint64_t granule = m->plan->granule, slack = align > granule ? align - granule : 0;
-
-        EXPECT(longest_free(m) < ALLOT_ALIGN_UP(size, granule) + slack);
-    }
+    EXPECT(!largest || size != largest);
+    EXPECT(m->traits->places == BYTE_DIVIDED || !must_grant(m, size, align));
     return true;
 }
 
-static bool do_claim(struct model *m)
+static bool do_alloc(struct byte_model *m)
 {
-    uint64_t granule = m->plan->granule, align = random_align(m);
+    uint64_t size = random_size(m, m->plan->size_max), align = random_align(m);
+    unsigned way = (unsigned)below(m, 20);
+
+    if (m->live == m->plan->live_max)
+        return true;
+    if (way < 2) {
+        size = m->ops->largest_free(m->b) + way;
+        align = 1;
+    }
+    return size == 0 || size > UINT64_C(1) << 63 || byte_model_alloc(m, size, align);
+}
+
+static bool do_claim(struct byte_model *m)
+{
+    uint64_t granule = BYTE_GRANULE, align = random_align(m);
     uint64_t size = random_size(m, m->plan->size_max), start, length;
     uint64_t pos = m->plan->base + below(m, m->plan->space / granule) * granule;
     bool fine;
@@ -292,7 +332,7 @@ static bool do_claim(struct model *m)
         EXPECT(fine);
         return block_add(m, pos, size, align);
     }
-    if (fine && m->plan->divides && err == ALLOT_E_OVERLAP)
+    if (fine && m->traits->places == BYTE_DIVIDED && err == ALLOT_E_OVERLAP)
         return true;
     EXPECT(err == (fine ? ALLOT_E_NO_MEMORY : ALLOT_E_OVERLAP));
     EXPECT(!fine || metadata_refused(m));
@@ -300,7 +340,7 @@ static bool do_claim(struct model *m)
 }
 
 /* Frees that must be refused, for one reason each. */
-static bool do_wrong_dealloc(struct model *m)
+static bool do_wrong_dealloc(struct byte_model *m)
 {
     const struct allot_byte_ops *ops = m->ops;
     struct block block;
@@ -311,8 +351,8 @@ static bool do_wrong_dealloc(struct model *m)
     block = m->blocks[below(m, m->live)];
     switch (below(m, 5)) {
     case 0:
-        if (block.pos + m->plan->granule < block.end) /* else it is the next block's place */
-            EXPECT(ops->dealloc(m->b, block.pos + m->plan->granule, block.size, 1) ==
+        if (block.pos + BYTE_GRANULE < block.end) /* else it is the next block's place */
+            EXPECT(ops->dealloc(m->b, block.pos + BYTE_GRANULE, block.size, 1) ==
                    ALLOT_E_NOT_ALLOCATED);
         break;
     case 1:
@@ -335,7 +375,16 @@ static bool do_wrong_dealloc(struct model *m)
     return true;
 }
 
-static bool do_dealloc(struct model *m)
+bool byte_model_dealloc(struct byte_model *m, unsigned i)
+{
+    struct block block = m->blocks[i];
+
+    EXPECT(m->ops->dealloc(m->b, block.pos, block.size, block.align) == 0);
+    block_drop(m, i);
+    return true;
+}
+
+static bool do_dealloc(struct byte_model *m)
 {
     struct block block;
     unsigned i;
@@ -344,14 +393,14 @@ static bool do_dealloc(struct model *m)
         return true;
     i = (unsigned)below(m, m->live);
     block = m->blocks[i];
-    EXPECT(m->ops->dealloc(m->b, block.pos, block.size, block.align) == 0);
-    block_drop(m, i);
+    if (!byte_model_dealloc(m, i))
+        return false;
     if (below(m, 4) == 0)
         EXPECT(m->ops->dealloc(m->b, block.pos, block.size, block.align) == ALLOT_E_NOT_ALLOCATED);
     return true;
 }
 
-static bool do_realloc(struct model *m)
+static bool do_realloc(struct byte_model *m)
 {
     uint64_t new_size = random_size(m, m->plan->size_max), usable, start, length;
     struct block *block;
@@ -382,32 +431,19 @@ static bool do_realloc(struct model *m)
         return true;
     }
     EXPECT(err == ALLOT_E_NO_MEMORY);
-    EXPECT(!m->plan->exact || !fits || metadata_refused(m));
+    EXPECT(m->traits->places == BYTE_DIVIDED || !fits || metadata_refused(m));
     return true;
 }
 
-static bool do_add_memory(struct model *m)
+bool byte_model_add_memory(struct byte_model *m, uint64_t start, uint64_t size)
 {
-    uint64_t granule = m->plan->granule, start, end, size;
+    uint64_t end = ALLOT_ALIGN_DOWN(start + size, BYTE_GRANULE);
     struct range *at = m->ranges;
+    int err = m->ops->add_memory(m->b, start, size);
     bool overlaps = false;
     unsigned i = 0;
-    int err;
 
-    start = m->plan->base + below(m, m->plan->space);
-    size = random_size(m, m->plan->space / 4 + 1);
-    if (m->range_count && below(m, 2)) {
-        unsigned k = (unsigned)below(m, m->range_count);
-
-        start = below(m, 2) || at[k].start < m->plan->base + size ? at[k].end : at[k].start - size;
-        if (k + 1 < m->range_count && start == at[k].end && below(m, 2))
-            size = at[k + 1].start - start;
-    }
-    if (start + size > m->plan->base + m->plan->space)
-        size = m->plan->base + m->plan->space - start;
-    end = ALLOT_ALIGN_DOWN(start + size, granule);
-    err = m->ops->add_memory(m->b, start, size);
-    start = ALLOT_ALIGN_UP(start, granule);
+    start = ALLOT_ALIGN_UP(start, BYTE_GRANULE);
     if (start >= end) {
         EXPECT(err == ALLOT_E_INVALID);
         return true;
@@ -435,17 +471,38 @@ static bool do_add_memory(struct model *m)
     return true;
 }
 
-static bool do_take_back(struct model *m)
+static bool do_add_memory(struct byte_model *m)
+{
+    uint64_t start = m->plan->base + below(m, m->plan->space);
+    uint64_t size = random_size(m, m->plan->space / 4 + 1);
+    const struct range *at = m->ranges;
+
+    if (m->range_count && below(m, 2)) {
+        unsigned k = (unsigned)below(m, m->range_count);
+
+        start = below(m, 2) || at[k].start < m->plan->base + size ? at[k].end : at[k].start - size;
+        if (k + 1 < m->range_count && start == at[k].end && below(m, 2))
+            size = at[k + 1].start - start;
+    }
+    if (start + size > m->plan->base + m->plan->space)
+        size = m->plan->base + m->plan->space - start;
+    return byte_model_add_memory(m, start, size);
+}
+
+static bool do_take_back(struct byte_model *m)
 {
     uint64_t near = m->plan->base + below(m, m->plan->space), start = 0, size = 0, end;
     uint64_t granule = UINT64_C(1) << below(m, 14);
     struct range run = {0}, *at = m->ranges;
-    bool has = free_run(m, near, &run);
+    bool has;
     unsigned k = 0;
     int err;
 
+    while ((has = next_free(m, run.end, &run)) && run.end <= near)
+        ;
+    has = has && run.start <= near;
     err = m->ops->take_back(m->b, near, granule, &start, &size);
-    granule = granule > m->plan->granule ? granule : m->plan->granule;
+    granule = granule > BYTE_GRANULE ? granule : BYTE_GRANULE;
     if (has) {
         run.start = ALLOT_ALIGN_UP(run.start, granule);
         run.end = ALLOT_ALIGN_DOWN(run.end, granule);
@@ -454,12 +511,12 @@ static bool do_take_back(struct model *m)
     if (err) {
         EXPECT(start == 0 && size == 0);
         EXPECT(err == ALLOT_E_NOT_ALLOCATED || (err == ALLOT_E_NO_MEMORY && metadata_refused(m)));
-        EXPECT(!m->plan->exact || !has || metadata_refused(m));
+        EXPECT(m->traits->places == BYTE_DIVIDED || !has || metadata_refused(m));
         return true;
     }
     end = start + size;
     EXPECT(has && run.start <= start && end <= run.end);
-    EXPECT(!m->plan->exact || (run.start == start && end == run.end));
+    EXPECT(m->traits->places == BYTE_DIVIDED || (run.start == start && end == run.end));
     EXPECT(start % granule == 0 && size % granule == 0 && size);
     while (at[k].end < end)
         k++;
@@ -478,16 +535,16 @@ static bool do_take_back(struct model *m)
 }
 
 /* Takes back and, without metadata memory, adds all or the first part again: that cannot fail. */
-static bool do_take_back_undone(struct model *m)
+static bool do_take_back_undone(struct byte_model *m)
 {
     const struct allot_byte_ops *ops = m->ops;
     uint64_t near = m->plan->base + below(m, m->plan->space), start, size, part;
     uint64_t total = ops->total_bytes(m->b);
 
-    if (ops->take_back(m->b, near, m->plan->granule, &start, &size))
+    if (ops->take_back(m->b, near, BYTE_GRANULE, &start, &size))
         return true;
     part = 1 + below(m, size);
-    part = ALLOT_ALIGN_UP(part, m->plan->granule);
+    part = ALLOT_ALIGN_UP(part, BYTE_GRANULE);
     m->meta.fail_always = 1;
     EXPECT(ops->add_memory(m->b, start, part) == 0);
     m->meta.fail_always = 0;
@@ -499,44 +556,52 @@ static bool do_take_back_undone(struct model *m)
     return true;
 }
 
-/* A second allocator is made from the ranges and the live blocks, in random order, and takes the
- * place of the first. */
-static bool rebuild(struct model *m)
+static void shuffle(struct byte_model *m, unsigned *order, unsigned n)
 {
-    static unsigned order[RANGES_MAX + BYTE_MODEL_LIVE_MAX];
-    struct allot_byte *fresh;
-    unsigned count = m->range_count > m->live ? m->range_count : m->live;
+    for (unsigned i = 0; i < n; i++)
+        order[i] = i;
+    for (unsigned i = n; i > 1; i--) {
+        unsigned k = (unsigned)below(m, i), swap = order[i - 1];
 
-    m->meta.fail_in = 0;
-    m->ops->destroy(m->b);
-    EXPECT(m->meta.bytes == 0);
-    EXPECT(m->ops->create(&m->meta.meta, &fresh) == 0);
-    m->b = fresh;
-    for (unsigned pass = 0; pass < 2; pass++) {
-        unsigned n = pass ? m->live : m->range_count;
-
-        for (unsigned i = 0; i < count; i++)
-            order[i] = i;
-        for (unsigned i = n; i > 1; i--) {
-            unsigned k = (unsigned)below(m, i), swap = order[i - 1];
-
-            order[i - 1] = order[k];
-            order[k] = swap;
-        }
-        for (unsigned i = 0; i < n; i++) {
-            struct range *range = &m->ranges[order[i]];
-            struct block *block = &m->blocks[order[i]];
-
-            if (pass)
-                EXPECT(m->ops->claim(fresh, block->pos, block->size, block->align) == 0);
-            else
-                EXPECT(m->ops->add_memory(fresh, range->start, range->end - range->start) == 0);
-        }
+        order[i - 1] = order[k];
+        order[k] = swap;
     }
-    return compare(m);
 }
 
-static bool step(struct model *m)
+/* From the ranges and the live blocks, in random order, by a second allocator, or by the same one
+ * that is made to forget. */
+static bool rebuild(struct byte_model *m)
+{
+    static unsigned order[RANGES_MAX + BYTE_MODEL_LIVE_MAX];
+    const struct allot_byte_ops *ops = m->ops;
+    unsigned added = 0;
+
+    m->meta.fail_in = 0;
+    shuffle(m, order, m->range_count);
+    if (m->range_count && below(m, 2)) {
+        const struct range *range = &m->ranges[order[added++]];
+
+        EXPECT(ops->init(m->b, range->start, range->end - range->start) == 0);
+    } else {
+        ops->destroy(m->b);
+        EXPECT(m->meta.bytes == 0);
+        EXPECT(ops->create(&m->meta.meta, &m->b) == 0);
+    }
+    for (; added < m->range_count; added++) {
+        const struct range *range = &m->ranges[order[added]];
+
+        EXPECT(ops->add_memory(m->b, range->start, range->end - range->start) == 0);
+    }
+    shuffle(m, order, m->live);
+    for (unsigned i = 0; i < m->live; i++) {
+        const struct block *block = &m->blocks[order[i]];
+
+        EXPECT(ops->claim(m->b, block->pos, block->size, block->align) == 0);
+    }
+    return byte_model_compare(m);
+}
+
+static bool step(struct byte_model *m)
 {
     unsigned way = (unsigned)below(m, 1000);
     /* Swings between filling and emptying. */
@@ -557,55 +622,91 @@ static bool step(struct model *m)
     return below(m, 2) ? do_take_back(m) : do_take_back_undone(m);
 }
 
-static bool run(struct model *m)
+static bool perform(struct byte_model *m)
 {
-    const struct byte_model_plan *plan = m->plan;
-
-    EXPECT(m->ops->create(&m->meta.meta, &m->b) == 0);
-    EXPECT(m->ops->add_memory(m->b, plan->base, plan->space / 2) == 0);
-    m->ranges[m->range_count++] = (struct range){
-        ALLOT_ALIGN_UP(plan->base, plan->granule),
-        ALLOT_ALIGN_DOWN(plan->base + plan->space / 2, plan->granule),
-    };
-    for (m->operation = 1; m->operation <= plan->operations; m->operation++) {
-        if (plan->metadata_failure_every && below(m, plan->metadata_failure_every) == 0)
-            m->meta.fail_in = 1;
-        m->failed_before = m->meta.failed;
-        if (!step(m))
-            return false;
-        if (m->operation % plan->check_every == 0 && !compare(m))
-            return false;
-        if (m->operation % plan->rebuild_every == 0 && !rebuild(m))
-            return false;
-    }
-    if (!compare(m) || !rebuild(m))
+    m->operation++;
+    if (below(m, m->small ? 50 : 500) == 0)
+        m->meta.fail_in = 1;
+    m->failed_before = m->meta.failed;
+    if (!step(m))
         return false;
-    while (m->live) {
-        struct block *block = &m->blocks[m->live - 1];
-
-        EXPECT(m->ops->dealloc(m->b, block->pos, block->size, block->align) == 0);
-        m->live--;
-    }
-    return compare(m);
+    if ((m->small || m->operation % 1000 == 0) && !byte_model_compare(m))
+        return false;
+    return m->operation % (m->small ? 997 : 49999) || rebuild(m);
 }
 
-bool byte_model_run(const struct byte_model_plan *plan)
+struct byte_model *byte_model_open(const struct byte_traits *traits,
+                                   const struct byte_model_plan *plan, uint64_t seed)
 {
-    struct model *m = calloc(1, sizeof(*m));
-    bool fine;
+    struct byte_model *m = calloc(1, sizeof(*m));
 
     if (!m)
         abort();
+    m->traits = traits;
     m->plan = plan;
-    m->ops = plan->ops;
+    m->ops = traits->ops;
+    m->small = plan->live_max <= 256;
+    m->seed = seed;
     test_meta_init(&m->meta);
-    test_random_init(&m->random, plan->seed);
-    fine = run(m);
+    test_random_init(&m->random, seed);
+    if (m->ops->create(&m->meta.meta, &m->b))
+        abort();
+    return m;
+}
+
+unsigned byte_model_live(const struct byte_model *m)
+{
+    return m->live;
+}
+
+static bool drain(struct byte_model *m)
+{
+    if (!byte_model_compare(m) || !rebuild(m))
+        return false;
+    while (m->live)
+        if (!byte_model_dealloc(m, m->live - 1))
+            return false;
+    return byte_model_compare(m);
+}
+
+bool byte_model_close(struct byte_model *m, bool fine)
+{
+    fine = fine && drain(m);
     m->ops->destroy(m->b);
-    if (fine && m->meta.bytes) {
-        fprintf(stderr, "destroy() kept %zu bytes\n", m->meta.bytes);
-        fine = false;
-    }
+    if (fine && m->meta.bytes)
+        fine = told(m, __LINE__, "destroy() gives all metadata back");
     free(m);
     return fine;
+}
+
+static struct byte_model *begin(const struct byte_traits *traits,
+                                const struct byte_model_plan *plan, uint64_t seed, bool *ret_fine)
+{
+    struct byte_model *m = byte_model_open(traits, plan, seed);
+
+    *ret_fine = byte_model_add_memory(m, plan->base, plan->space / 2);
+    return m;
+}
+
+bool byte_model_run(const struct byte_traits *traits, const struct byte_model_plan *plan,
+                    uint64_t seed, unsigned long operations)
+{
+    bool fine;
+    struct byte_model *m = begin(traits, plan, seed, &fine);
+
+    while (fine && m->operation < operations)
+        fine = perform(m);
+    return byte_model_close(m, fine);
+}
+
+bool byte_model_play(const struct byte_traits *traits, const struct byte_model_plan *plan,
+                     const unsigned char *bytes, size_t size)
+{
+    bool fine;
+    struct byte_model *m = begin(traits, plan, 0, &fine);
+
+    test_random_bytes(&m->random, bytes, size);
+    while (fine && m->random.left)
+        fine = perform(m);
+    return byte_model_close(m, fine);
 }

@@ -16,14 +16,24 @@
 
 #include <allot/meta.h>
 
-/* xorshift64*: S. Vigna, "An experimental exploration of Marsaglia's xorshift generators". */
+/* xorshift64*: S. Vigna, "An experimental exploration of Marsaglia's xorshift generators". Or, for
+ * a fuzzer, bytes that it has chosen. */
 struct test_random {
     uint64_t x; /* never 0 */
+    const unsigned char *bytes;
+    size_t left; /* of them */
 };
 
 static inline void test_random_init(struct test_random *r, uint64_t seed)
 {
-    r->x = seed ? seed : 1;
+    *r = (struct test_random){.x = seed ? seed : 1};
+}
+
+/* From now on the choices are made by `size` bytes; when they are used up, for the first. */
+static inline void test_random_bytes(struct test_random *r, const unsigned char *bytes, size_t size)
+{
+    r->bytes = bytes;
+    r->left = size;
 }
 
 static inline uint64_t test_random_next(struct test_random *r)
@@ -37,7 +47,13 @@ static inline uint64_t test_random_next(struct test_random *r)
 /* 0 … bound-1; bound is not 0. The bias of the remainder does not matter here. */
 static inline uint64_t test_random_below(struct test_random *r, uint64_t bound)
 {
-    return (test_random_next(r) >> 8) % bound;
+    uint64_t x = 0;
+
+    if (!r->bytes)
+        return (test_random_next(r) >> 8) % bound;
+    for (uint64_t rest = bound - 1; rest && r->left; rest >>= 8, r->left--)
+        x = x << 8 | *r->bytes++;
+    return x % bound;
 }
 
 /* The seed of this run: ALLOT_SEED (decimal or 0x…) when set, else `fallback`. */
@@ -46,6 +62,15 @@ static inline uint64_t test_seed(uint64_t fallback)
     const char *text = getenv("ALLOT_SEED");
 
     return text && *text ? strtoull(text, NULL, 0) : fallback;
+}
+
+/* How long a random run is: `steps`, times ALLOT_STEPS where that is set. */
+static inline unsigned long steps_scaled(unsigned long steps)
+{
+    const char *text = getenv("ALLOT_STEPS");
+    unsigned long factor = text ? strtoul(text, NULL, 0) : 0;
+
+    return factor ? steps * factor : steps;
 }
 
 /* Call when a seeded run has failed, before failing the test. */

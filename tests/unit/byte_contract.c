@@ -346,6 +346,26 @@ static void test_byte__wrong_sizes_are_told(void **state)
     assert_int_equal(OPS->largest_free(b), 65536);
 }
 
+/* All that free(3) and realloc(3) know of a block is enough, whatever it was asked with. */
+static void test_byte__usable_size_stands_for_what_was_asked(void **state)
+{
+    struct allot_byte *b = ((struct fixture *)*state)->b;
+    uint64_t usable = 0;
+
+    assert_int_equal(OPS->init(b, 16, UINT64_C(1) << 40), 0);
+    for (uint64_t size = 1; size < 100000; size = size * 5 / 4 + 1) {
+        for (uint64_t align = 1; align <= 1 << 20; align *= 2) {
+            uint64_t pos = alloc(b, size, align);
+
+            assert_int_equal(OPS->usable_size(b, pos, &usable), 0);
+            assert_true(usable >= size);
+            assert_int_equal(OPS->realloc(b, pos, usable, 1, usable), 0);
+            assert_int_equal(OPS->dealloc(b, pos, usable, 1), 0);
+        }
+    }
+    assert_int_equal(OPS->used_bytes(b), 0);
+}
+
 /* The originals have no such thing. */
 static void test_byte__realloc_uses_the_free_neighbour(void **state)
 {
@@ -476,6 +496,7 @@ int byte_contract_run(void)
         CASE(test_byte__double_free_is_told),
         CASE(test_byte__foreign_positions_are_told),
         CASE(test_byte__wrong_sizes_are_told),
+        CASE(test_byte__usable_size_stands_for_what_was_asked),
         CASE(test_byte__realloc_uses_the_free_neighbour),
         CASE(test_byte__touching_ranges_become_one),
         CASE(test_byte__take_back_cuts_a_range),

@@ -9,6 +9,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 option(ALLOT_WERROR "Treat warnings as errors" OFF)
+option(ALLOT_FUZZ "Build the libFuzzer targets; clang only, best with ALLOT_SANITIZE" OFF)
 set(ALLOT_SANITIZE "" CACHE STRING "Sanitizers to build with, as in -fsanitize=: address,undefined or thread")
 
 include(GNUInstallDirs)
@@ -22,4 +23,7 @@ if(ALLOT_SANITIZE)
   add_compile_options(-fsanitize=${ALLOT_SANITIZE} -fno-sanitize-recover=all
     -fno-omit-frame-pointer -UNDEBUG) # and with assertions
   add_link_options(-fsanitize=${ALLOT_SANITIZE})
+endif()
+if(ALLOT_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()

@@ -27,7 +27,7 @@ static void expect(int err)
 /* 2 * count blocks side by side, every other one free. */
 static void comb(struct allot_byte *b, unsigned count)
 {
-    expect(OPS->init(b, 0, UINT64_C(1) << 40));
+    expect(OPS->init(b, 64, UINT64_C(1) << 40));
     for (unsigned i = 0; i < 2 * count; i++)
         expect(OPS->alloc(b, 64, 1, &block[i]));
     for (unsigned i = 0; i < 2 * count; i += 2)
@@ -109,7 +109,7 @@ static void alloc_aligned(struct allot_byte *b, unsigned count)
     uint64_t pos;
 
     (void)count;
-    (void)OPS->alloc(b, 64, UINT64_C(1) << 40, &pos);
+    expect(OPS->alloc(b, 64, UINT64_C(1) << 50, &pos) != ALLOT_E_NO_MEMORY);
 }
 
 void test_byte__an_aligned_request_tries_a_bounded_number(void **state)

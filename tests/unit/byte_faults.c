@@ -173,7 +173,7 @@ static void test_byte__create_without_metadata(void **state)
     }
 }
 
-/* On one that is new, since the tables of an old one are kept. */
+/* On one that is new; the tables of an old one may be enough. */
 static void test_byte__init_without_metadata(void **state)
 {
     struct fixture *f = *state;
@@ -187,6 +187,31 @@ static void test_byte__init_without_metadata(void **state)
     f->meta.fail_in = 0;
     assert_int_equal(OPS->largest_free(f->b), SPACE);
     check(f->b);
+}
+
+static int init_anew(struct world *w)
+{
+    return OPS->init(w->b, 2 * SPACE, SPACE);
+}
+
+/* With tables that are full, and where the provider does not take back what is too much. */
+static void test_byte__second_init_without_metadata(void **state)
+{
+    (void)state;
+    (void)refuse_each(init_anew, false); /* most need nothing */
+    for (unsigned blocks = 1; blocks <= BLOCKS_MAX; blocks++) {
+        struct world w;
+
+        world_init(&w, false, blocks);
+        w.meta.fail_shrinking = 1;
+        assert_int_equal(init_anew(&w), 0);
+        check(w.b);
+        assert_int_equal(OPS->largest_free(w.b), SPACE);
+        for (unsigned i = 0; i < 2 * BLOCKS_MAX; i++)
+            assert_int_equal(OPS->alloc(w.b, LARGE, 1, &w.last), 0);
+        check(w.b);
+        world_deinit(&w);
+    }
 }
 
 static int add_memory(struct world *w)
@@ -353,6 +378,7 @@ int byte_faults_run(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_byte__create_without_metadata),
         CASE(test_byte__init_without_metadata),
+        cmocka_unit_test(test_byte__second_init_without_metadata),
         cmocka_unit_test(test_byte__add_memory_without_metadata),
         cmocka_unit_test(test_byte__take_back_without_metadata),
         cmocka_unit_test(test_byte__alloc_without_metadata),

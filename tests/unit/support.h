@@ -81,7 +81,8 @@ static inline void test_seed_print(uint64_t seed)
 
 /*
  * The provider. `fail_in` n: the n-th growing call from now fails, once (0: never). `fail_always`:
- * every growing call fails. Growing always moves, so the old place is poisoned at once.
+ * every growing call fails. `fail_shrinking`: those to less, but not to nothing. Growing always
+ * moves, so the old place is poisoned at once.
  */
 struct test_meta {
     struct allot_meta meta; /* what the allocator gets */
@@ -90,6 +91,7 @@ struct test_meta {
     uint64_t calls; /* growing calls so far, failed ones too */
     uint64_t fail_in;
     int fail_always;
+    int fail_shrinking;
     uint64_t failed;
 };
 
@@ -105,6 +107,8 @@ static inline void *test_meta_resize(void *ctx, void *ptr, size_t old_size, size
             return NULL;
         }
     }
+    if (m->fail_shrinking && new_size && new_size < old_size)
+        return NULL;
     if (new_size) {
         fresh = malloc(new_size);
         if (!fresh)

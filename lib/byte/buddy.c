@@ -291,9 +291,7 @@ static int buddy_init(struct allot_byte *b, uint64_t start, uint64_t size)
 
     if (err)
         return err;
-    if (!nodes_reserve(&d->nodes, RANGE_PAIRS))
-        return ALLOT_E_NO_MEMORY;
-    forget(d);
+    forget(d); /* the pairs are reserved, unless there was nothing to forget */
     return buddy_add_memory(b, start, end - start);
 }
 
@@ -496,10 +494,10 @@ static int buddy_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint
             return ALLOT_E_NO_MEMORY;
         i = cut(d, i, pos, order, want, BUDDY_FREE);
     } else {
-        /* The block must be the lower half, and the upper one free, at each step up. */
+        /* The upper half must be free, and so not the block's, at each step up. */
         up = i;
         for (unsigned k = order; k < want; k++, up = d->nodes.at[up].link[1])
-            if (buddy_side(pos, k) || buddy_half(&d->nodes.at[up], 1) != BUDDY_FREE)
+            if (buddy_half(&d->nodes.at[up], 1) != BUDDY_FREE)
                 return ALLOT_E_NO_MEMORY;
         for (unsigned k = order; k < want; k++, i = up) {
             up = d->nodes.at[i].link[1];

@@ -135,7 +135,7 @@ static uint64_t largest_in(const struct byte_model *m, uint64_t start, uint64_t 
     return size;
 }
 
-/* The first free run at or after `pos`, of which nothing is free before it. */
+/* The first free run from `pos` on, which is 0 or the end of another. */
 static bool next_free(const struct byte_model *m, uint64_t pos, struct range *ret)
 {
     for (unsigned k = 0; k < m->range_count; k++) {
@@ -392,6 +392,10 @@ static bool do_dealloc(struct byte_model *m)
     if (!m->live)
         return true;
     i = (unsigned)below(m, m->live);
+    if (below(m, 4) == 0) { /* as free(3) must */
+        EXPECT(m->ops->usable_size(m->b, m->blocks[i].pos, &m->blocks[i].size) == 0);
+        m->blocks[i].align = 1;
+    }
     block = m->blocks[i];
     if (!byte_model_dealloc(m, i))
         return false;

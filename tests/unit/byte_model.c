@@ -107,12 +107,27 @@ static unsigned block_after(const struct byte_model *m, uint64_t pos)
     return low;
 }
 
+/* The first range that ends after `pos`. */
+static unsigned range_after(const struct byte_model *m, uint64_t pos)
+{
+    unsigned low = 0, high = m->range_count;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+
+        if (m->ranges[middle].end <= pos)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static bool is_managed(const struct byte_model *m, uint64_t start, uint64_t end)
 {
-    for (unsigned i = 0; i < m->range_count; i++)
-        if (m->ranges[i].start <= start && end <= m->ranges[i].end)
-            return true;
-    return false;
+    unsigned k = range_after(m, start);
+
+    return k < m->range_count && m->ranges[k].start <= start && end <= m->ranges[k].end;
 }
 
 static bool is_free(const struct byte_model *m, uint64_t start, uint64_t end)
@@ -138,7 +153,7 @@ static uint64_t largest_in(const struct byte_model *m, uint64_t start, uint64_t 
 /* The first free run from `pos` on, which is 0 or the end of another. */
 static bool next_free(const struct byte_model *m, uint64_t pos, struct range *ret)
 {
-    for (unsigned k = 0; k < m->range_count; k++) {
+    for (unsigned k = range_after(m, pos); k < m->range_count; k++) {
         uint64_t from = m->ranges[k].start, to = m->ranges[k].end;
         unsigned i;
 
@@ -444,18 +459,16 @@ bool byte_model_add_memory(struct byte_model *m, uint64_t start, uint64_t size)
     uint64_t end = ALLOT_ALIGN_DOWN(start + size, BYTE_GRANULE);
     struct range *at = m->ranges;
     int err = m->ops->add_memory(m->b, start, size);
-    bool overlaps = false;
-    unsigned i = 0;
+    bool overlaps;
+    unsigned i;
 
     start = ALLOT_ALIGN_UP(start, BYTE_GRANULE);
     if (start >= end) {
         EXPECT(err == ALLOT_E_INVALID);
         return true;
     }
-    for (unsigned k = 0; k < m->range_count; k++) {
-        overlaps |= at[k].start < end && start < at[k].end;
-        i += at[k].end <= start;
-    }
+    i = range_after(m, start);
+    overlaps = i < m->range_count && at[i].start < end;
     if (err) {
         EXPECT(err == (overlaps ? ALLOT_E_OVERLAP : ALLOT_E_NO_MEMORY));
         EXPECT(overlaps || metadata_refused(m));
@@ -481,11 +494,12 @@ static bool do_add_memory(struct byte_model *m)
     uint64_t size = random_size(m, m->plan->space / 4 + 1);
     const struct range *at = m->ranges;
 
-    if (m->range_count && below(m, 2)) {
+    /* The more ranges there are, the more gaps are closed, so that they stay a few dozen. */
+    if (m->range_count && below(m, 64) < 16 + m->range_count) {
         unsigned k = (unsigned)below(m, m->range_count);
 
         start = below(m, 2) || at[k].start < m->plan->base + size ? at[k].end : at[k].start - size;
-        if (k + 1 < m->range_count && start == at[k].end && below(m, 2))
+        if (k + 1 < m->range_count && start == at[k].end && below(m, 4))
             size = at[k + 1].start - start;
     }
     if (start + size > m->plan->base + m->plan->space)
@@ -499,7 +513,7 @@ static bool do_take_back(struct byte_model *m)
     uint64_t granule = UINT64_C(1) << below(m, 14);
     struct range run = {0}, *at = m->ranges;
     bool has;
-    unsigned k = 0;
+    unsigned k;
     int err;
 
     while ((has = next_free(m, run.end, &run)) && run.end <= near)
@@ -522,8 +536,7 @@ static bool do_take_back(struct byte_model *m)
     EXPECT(has && run.start <= start && end <= run.end);
     EXPECT(m->traits->places == BYTE_DIVIDED || (run.start == start && end == run.end));
     EXPECT(start % granule == 0 && size % granule == 0 && size);
-    while (at[k].end < end)
-        k++;
+    k = range_after(m, start);
     memmove(&at[k + 1], &at[k], (m->range_count - k) * sizeof(at[0]));
     m->range_count++;
     at[k].end = start;
@@ -608,8 +621,8 @@ static bool rebuild(struct byte_model *m)
 static bool step(struct byte_model *m)
 {
     unsigned way = (unsigned)below(m, 1000);
-    /* Swings between filling and emptying. */
-    unsigned allocs = m->operation / 4096 % 2 ? 330 : 480;
+    /* Swings between filling and emptying, long enough for both. */
+    unsigned allocs = m->operation / (m->small ? 4096 : 32768) % 2 ? 330 : 480;
 
     if (way < allocs)
         return do_alloc(m);

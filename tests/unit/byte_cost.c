@@ -27,6 +27,8 @@ static void expect(int err)
 /* 2 * count blocks side by side, every other one free. */
 static void comb(struct allot_byte *b, unsigned count)
 {
+    uint64_t pos;
+
     expect(OPS->init(b, 64, UINT64_C(1) << 40));
     for (unsigned i = 0; i < 2 * count; i++)
         expect(OPS->alloc(b, 64, 1, &block[i]));
@@ -34,6 +36,8 @@ static void comb(struct allot_byte *b, unsigned count)
         expect(OPS->dealloc(b, block[i], 64, 1));
     /* No table is to be full just now. */
     expect(OPS->add_memory(b, UINT64_C(4) << 40, 4096));
+    expect(OPS->alloc(b, 256, 1, &pos));
+    expect(OPS->dealloc(b, pos, 256, 1));
 }
 
 typedef void act_fn(struct allot_byte *b, unsigned count);

@@ -31,7 +31,7 @@ static void world_init(struct world *w, bool heap, unsigned blocks)
     const struct allot_page_ops *pages;
 
     if (heap && allot_page_find(NULL, &pages))
-        skip(); /* this build has none */
+        skip();
     uint64_t wall; /* so that the last block has no free neighbour */
 
     memset(w, 0, sizeof(*w));

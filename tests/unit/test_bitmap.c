@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bitmap page allocator: its contract line by line, with 4 KiB and 2 MiB pages, at both ends of
- * what positions there are; random runs against a plain array; failing metadata memory.
+ * The bitmap page allocator: the contract of runs, with 4 KiB and 2 MiB pages, and what only pages
+ * have, which is bytes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +12,7 @@
 
 #include <allot/page.h>
 
-#include "run_model.h"
-#include "support.h"
+#include "run_test.h"
 
 #define POSITION_MAX (1ULL << 48)
 #define MIB          (1ULL << 20)
@@ -110,20 +109,6 @@ static void test_bitmap__page_size_beyond_all_positions(void **state)
     assert_int_equal(meta.bytes, 0);
 }
 
-static void test_bitmap__manages_nothing_at_first(void **state)
-{
-    struct allot_page *p = ((struct fixture *)*state)->p;
-    uint64_t pos = 7;
-
-    assert_int_equal(ops->alloc_pages(p, 1, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(pos, 7);
-    assert_int_equal(ops->alloc_pages_at(p, 0, 1), ALLOT_E_INVALID);
-    assert_int_equal(ops->dealloc_pages(p, 0, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->total_pages(p), 0);
-    assert_int_equal(ops->largest_free(p), 0);
-    assert_int_equal(ops->page_size(p), PAGE);
-}
-
 static void test_bitmap__cuts_ends_inwards(void **state)
 {
     struct allot_page *p = ((struct fixture *)*state)->p;
@@ -152,74 +137,7 @@ static void test_bitmap__refuses_ranges_past_the_end(void **state)
     assert_int_equal(take(p, 1, 1), POSITION_MAX - PAGE);
 }
 
-static void test_bitmap__adds_merges_and_refuses_overlap(void **state)
-{
-    struct allot_page *p = with_pages(state, 10 * MIB, 256);
-    uint64_t pos;
-
-    assert_int_equal(ops->add_memory(p, 11 * MIB - PAGE, PAGE), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->add_memory(p, 9 * MIB, MIB + PAGE), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->add_memory(p, 0, 100 * MIB), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->add_memory(p, 12 * MIB, MIB), 0);
-    assert_int_equal(ops->alloc_pages(p, 257, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(ops->alloc_pages_at(p, 11 * MIB - PAGE, 2), ALLOT_E_INVALID);
-    assert_int_equal(ops->add_memory(p, 11 * MIB, MIB), 0);
-    assert_int_equal(ops->largest_free(p), 3 * 256);
-    assert_int_equal(take(p, 3 * 256, 1), 10 * MIB);
-    /* Far below and far above what is there. */
-    assert_int_equal(ops->add_memory(p, POSITION_MAX - MIB, MIB), 0);
-    assert_int_equal(ops->add_memory(p, 0, MIB), 0);
-    assert_int_equal(take(p, 256, 1), 0);
-    assert_int_equal(take(p, 256, 1), POSITION_MAX - MIB);
-    assert_int_equal(ops->total_pages(p), 5 * 256);
-    assert_int_equal(ops->available_pages(p), 0);
-    assert_int_equal(ops->check(p), 0);
-}
-
-static void test_bitmap__coalesces_both_sides(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 2000);
-
-    assert_int_equal(take(p, 2000, 1), 0);
-    assert_int_equal(ops->dealloc_pages(p, 100 * PAGE, 500), 0);
-    assert_int_equal(ops->dealloc_pages(p, 900 * PAGE, 600), 0);
-    assert_int_equal(ops->largest_free(p), 600);
-    assert_int_equal(ops->dealloc_pages(p, 600 * PAGE, 300), 0);
-    assert_int_equal(ops->largest_free(p), 1400);
-    assert_int_equal(take(p, 1400, 1), 100 * PAGE);
-}
-
-static void test_bitmap__the_largest_free_run_is_granted(void **state)
-{
-    struct allot_page *p = with_pages(state, PAGE, 100000);
-    uint64_t pos;
-
-    assert_int_equal(ops->alloc_pages_at(p, 40000 * PAGE, 1), 0);
-    assert_int_equal(ops->largest_free(p), 60000);
-    assert_int_equal(ops->alloc_pages(p, 60001, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(take(p, 60000, 1), 40001 * PAGE);
-    assert_int_equal(ops->largest_free(p), 39999);
-    assert_int_equal(take(p, 39999, 1), PAGE);
-    assert_int_equal(ops->largest_free(p), 0);
-    assert_int_equal(ops->used_pages(p), 100000);
-}
-
-static void test_bitmap__largest_free_after_single_pages(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 100000);
-
-    /* The sums above the leaf that serves single pages are late, but nobody can tell. */
-    for (uint64_t i = 0; i < 1000; i++) {
-        assert_int_equal(take(p, 1, 1), i * PAGE);
-        assert_int_equal(ops->largest_free(p), 99999 - i);
-        assert_int_equal(ops->check(p), 0);
-    }
-    assert_int_equal(take(p, 99000, 1), 1000 * PAGE);
-    assert_int_equal(ops->dealloc_pages(p, 999 * PAGE, 2), 0);
-    assert_int_equal(ops->largest_free(p), 2);
-}
-
-static void test_bitmap__one_page_is_aligned_too(void **state)
+static void test_bitmap__aligns_by_bytes(void **state)
 {
     struct allot_page *p = with_pages(state, PAGE, 4096);
 
@@ -228,103 +146,30 @@ static void test_bitmap__one_page_is_aligned_too(void **state)
     assert_int_equal(take(p, 1, 512), 2 * PAGE);
     assert_int_equal(take(p, 1, 2 * MIB), 2 * MIB);
     assert_int_equal(take(p, 3, 2 * MIB), 4 * MIB);
-    assert_int_equal(take(p, 512, 2 * MIB), 6 * MIB);
     assert_int_equal(take(p, 2, 2 * PAGE), 4 * PAGE);
 }
 
-static void test_bitmap__refuses_bad_requests(void **state)
+static void test_bitmap__refuses_parts_of_pages(void **state)
 {
     struct allot_page *p = with_pages(state, MIB, 256);
     uint64_t pos = 5;
 
-    assert_int_equal(ops->alloc_pages(p, 0, 1, &pos), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages(p, 1, 0, &pos), ALLOT_E_INVALID);
     assert_int_equal(ops->alloc_pages(p, 1, 12288, &pos), ALLOT_E_INVALID);
     assert_int_equal(ops->alloc_pages(p, 1, 3, &pos), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages(p, 257, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(ops->alloc_pages(p, UINT64_MAX, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(ops->alloc_pages(p, 1ULL << 52, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(ops->alloc_pages(p, 1, 1ULL << 63, &pos), ALLOT_E_NO_MEMORY);
     assert_int_equal(pos, 5);
-    assert_int_equal(ops->alloc_pages_at(p, MIB, 0), ALLOT_E_INVALID);
     assert_int_equal(ops->alloc_pages_at(p, MIB + 1, 1), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages_at(p, MIB - PAGE, 2), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages_at(p, MIB, 257), ALLOT_E_INVALID);
     assert_int_equal(ops->alloc_pages_at(p, MIB, 1ULL << 52), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages_at(p, MIB, UINT64_MAX), ALLOT_E_INVALID);
-    assert_int_equal(ops->alloc_pages_at(p, UINT64_MAX - 4095, 1), ALLOT_E_INVALID);
-    assert_int_equal(ops->dealloc_pages(p, MIB, 0), ALLOT_E_INVALID);
     assert_int_equal(ops->dealloc_pages(p, MIB + 2048, 1), ALLOT_E_INVALID);
+    assert_int_equal(ops->dealloc_pages(p, MIB, 1ULL << 52), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(ops->used_pages(p), 0);
     assert_int_equal(take(p, 256, 1), MIB);
-}
-
-static void test_bitmap__at_a_place(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 4096);
-
-    assert_int_equal(ops->alloc_pages_at(p, 1000 * PAGE, 1000), 0);
-    assert_int_equal(ops->alloc_pages_at(p, 999 * PAGE, 2), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->alloc_pages_at(p, 1999 * PAGE, 2), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->alloc_pages_at(p, 0, 4096), ALLOT_E_OVERLAP);
-    assert_int_equal(ops->used_pages(p), 1000);
-    assert_int_equal(ops->alloc_pages_at(p, 0, 1000), 0);
-    assert_int_equal(ops->alloc_pages_at(p, 2000 * PAGE, 2096), 0);
-    assert_int_equal(ops->largest_free(p), 0);
-}
-
-static void test_bitmap__frees_exactly(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 4096);
-
-    assert_int_equal(take(p, 1024, 1), 0);
-    assert_int_equal(ops->dealloc_pages(p, 1023 * PAGE, 2), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->dealloc_pages(p, 0, 4097), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->dealloc_pages(p, 0, 1ULL << 52), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->dealloc_pages(p, PAGE, UINT64_MAX), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->dealloc_pages(p, POSITION_MAX, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->used_pages(p), 1024);
-    assert_int_equal(ops->dealloc_pages(p, 512 * PAGE, 512), 0);
-    assert_int_equal(ops->dealloc_pages(p, 512 * PAGE, 512), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->dealloc_pages(p, 0, 1024), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->used_pages(p), 512);
-    assert_int_equal(ops->dealloc_pages(p, 0, 512), 0);
-    assert_int_equal(ops->dealloc_pages(p, 0, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->largest_free(p), 4096);
-}
-
-static void test_bitmap__single_page_freed_twice(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 4096);
-    uint64_t pos = take(p, 1, 1);
-
-    assert_int_equal(ops->dealloc_pages(p, pos, 1), 0);
-    assert_int_equal(ops->dealloc_pages(p, pos, 1), ALLOT_E_NOT_ALLOCATED);
-    assert_int_equal(ops->alloc_pages_at(p, pos, 1), 0);
-    assert_int_equal(ops->alloc_pages_at(p, pos, 1), ALLOT_E_OVERLAP);
-}
-
-static void test_bitmap__init_forgets(void **state)
-{
-    struct fixture *f = *state;
-    struct allot_page *p = with_pages(state, 0, 1000);
-
-    assert_int_equal(take(p, 10, 1), 0);
-    assert_int_equal(ops->init(p, 0, 10), ALLOT_E_INVALID);
-    f->meta.fail_always = 1;
-    assert_int_equal(ops->init(p, MIB, MIB), ALLOT_E_NO_MEMORY);
-    f->meta.fail_always = 0;
-    assert_int_equal(ops->used_pages(p), 10);
-    assert_int_equal(ops->init(p, MIB, MIB), 0);
-    assert_int_equal(ops->used_pages(p), 0);
-    assert_int_equal(ops->total_pages(p), 256);
-    assert_int_equal(take(p, 1, 1), MIB);
 }
 
 static void test_bitmap__huge_pages_at_the_end(void **state)
 {
     struct allot_page *p = with_pages(state, POSITION_MAX - 1024 * MIB, 512);
 
+    assert_int_equal(ops->page_size(p), 2 * MIB);
     assert_int_equal(take(p, 1, 1), POSITION_MAX - 1024 * MIB);
     assert_int_equal(take(p, 1, 512 * MIB), POSITION_MAX - 512 * MIB);
     assert_int_equal(ops->alloc_pages_at(p, POSITION_MAX - MIB, 1), ALLOT_E_INVALID);
@@ -333,32 +178,6 @@ static void test_bitmap__huge_pages_at_the_end(void **state)
     assert_int_equal(ops->alloc_pages_at(p, POSITION_MAX - 2 * MIB, 2), ALLOT_E_INVALID);
     assert_int_equal(ops->used_pages(p), 3);
     assert_int_equal(ops->largest_free(p), 255);
-}
-
-static void test_bitmap__all_positions_cost_little(void **state)
-{
-    struct fixture *f = *state;
-    struct allot_page *p = with_pages(state, 0, POSITION_MAX / PAGE);
-
-    assert_int_equal(ops->largest_free(p), POSITION_MAX / PAGE);
-    assert_int_equal(take(p, 1, POSITION_MAX / 2), 0);
-    assert_int_equal(take(p, 512, POSITION_MAX / 2), POSITION_MAX / 2);
-    assert_in_range(ops->metadata_bytes(p), 1, 8192);
-    assert_int_equal(ops->metadata_bytes(p), f->meta.bytes);
-}
-
-static void test_bitmap__fragmented_space(void **state)
-{
-    struct allot_page *p = with_pages(state, 0, 1 << 18);
-    uint64_t pos;
-
-    /* 256 free pages in each 512; one fitting hole at the very end. */
-    for (uint64_t group = 0; group < (1 << 18) / 512 - 1; group++)
-        assert_int_equal(ops->alloc_pages_at(p, group * 512 * PAGE, 256), 0);
-    assert_int_equal(take(p, 512, 1), ((1 << 18) - 768) * PAGE);
-    assert_int_equal(ops->largest_free(p), 256);
-    assert_int_equal(ops->alloc_pages(p, 257, 1, &pos), ALLOT_E_NO_MEMORY);
-    assert_int_equal(take(p, 256, 1), 256 * PAGE);
 }
 
 struct seen {
@@ -394,164 +213,168 @@ static void test_bitmap__dumps_bytes(void **state)
     assert_int_equal(s.state[1], ALLOT_RUN_USED);
 }
 
-/* The face of the allocator for random runs, in pages. */
+/* Pages as IDs, for the contract of runs: a page's ID is its position over the page size. */
 
-static uint64_t face_page_size = 4096;
+struct paged {
+    struct allot_id id;
+    struct allot_page *pages;
+};
 
-static void *face_create(struct test_meta *meta)
+static struct allot_page *pages_of(const struct allot_id *d)
 {
-    struct allot_page *p = NULL;
-
-    return ops->create(&meta->meta, face_page_size, &p) ? NULL : p;
+    return ((const struct paged *)d)->pages;
 }
 
-static void face_destroy(void *a)
+/* A multiple of the page size, however large. */
+static uint64_t bytes_of(const struct allot_id *d, uint64_t pages)
 {
-    ops->destroy(a);
+    uint64_t page = ops->page_size(pages_of(d));
+
+    return pages > UINT64_MAX / page ? 0 - page : pages * page;
 }
 
-static int face_add(void *a, uint64_t start, uint64_t n)
+static void paged_destroy(struct allot_id *d)
 {
-    return ops->add_memory(a, start * face_page_size, n * face_page_size);
+    if (d)
+        ops->destroy(pages_of(d));
+    free(d);
 }
 
-static int face_alloc(void *a, uint64_t n, uint64_t align, uint64_t *ret)
+static int paged_init(struct allot_id *d, uint64_t first, uint64_t count)
 {
-    uint64_t pos;
-    int r;
+    return ops->init(pages_of(d), bytes_of(d, first), bytes_of(d, count));
+}
 
-    if (align > UINT64_MAX / face_page_size)
-        align = 1ULL << 63;
-    else
-        align *= face_page_size;
-    r = ops->alloc_pages(a, n, align, &pos);
+static int paged_add_memory(struct allot_id *d, uint64_t first, uint64_t count)
+{
+    return ops->add_memory(pages_of(d), bytes_of(d, first), bytes_of(d, count));
+}
+
+static int paged_alloc_id(struct allot_id *d, uint64_t count, uint64_t align, uint64_t *ret_first)
+{
+    uint64_t pos, page = ops->page_size(pages_of(d));
+    int r = ops->alloc_pages(pages_of(d), count,
+                             align > UINT64_MAX / page ? 1ULL << 63 : align * page, &pos);
+
     if (r == 0)
-        *ret = pos / face_page_size;
+        *ret_first = pos / page;
     return r;
 }
 
-static int face_alloc_at(void *a, uint64_t start, uint64_t n)
+static int paged_alloc_fixed_id(struct allot_id *d, uint64_t first, uint64_t count)
 {
-    return ops->alloc_pages_at(a, start * face_page_size, n);
+    return ops->alloc_pages_at(pages_of(d), bytes_of(d, first), count);
 }
 
-static int face_free(void *a, uint64_t start, uint64_t n)
+static int paged_dealloc_id(struct allot_id *d, uint64_t first, uint64_t count)
 {
-    return ops->dealloc_pages(a, start * face_page_size, n);
+    return ops->dealloc_pages(pages_of(d), bytes_of(d, first), count);
 }
 
-static uint64_t face_longest(void *a)
+static uint64_t paged_size(const struct allot_id *d)
 {
-    return ops->largest_free(a);
+    return ops->total_pages(pages_of(d));
 }
 
-static uint64_t face_total(void *a)
+static uint64_t paged_used(const struct allot_id *d)
 {
-    return ops->total_pages(a);
+    return ops->used_pages(pages_of(d));
 }
 
-static uint64_t face_used(void *a)
+static uint64_t paged_available(const struct allot_id *d)
 {
-    return ops->used_pages(a);
+    return ops->available_pages(pages_of(d));
 }
 
-static int face_check(void *a)
+static uint64_t paged_largest_free(const struct allot_id *d)
 {
-    return ops->check(a);
+    return ops->largest_free(pages_of(d));
 }
 
-static int face_dump(void *a, allot_visit_fn *visit, void *ctx)
+static uint64_t paged_metadata_bytes(const struct allot_id *d)
 {
-    return ops->dump(a, visit, ctx);
+    return ops->metadata_bytes(pages_of(d));
 }
 
-static const struct model_face face_4k = {
-    .create = face_create,
-    .destroy = face_destroy,
-    .add = face_add,
-    .alloc = face_alloc,
-    .alloc_at = face_alloc_at,
-    .free = face_free,
-    .longest = face_longest,
-    .total = face_total,
-    .used = face_used,
-    .check = face_check,
-    .dump = face_dump,
-    .unit = 4096,
+static int paged_check(const struct allot_id *d)
+{
+    return ops->check(pages_of(d));
+}
+
+struct paged_dump {
+    uint64_t page;
+    allot_visit_fn *visit;
+    void *ctx;
 };
 
-static const struct model_face face_2m = {
-    .create = face_create,
-    .destroy = face_destroy,
-    .add = face_add,
-    .alloc = face_alloc,
-    .alloc_at = face_alloc_at,
-    .free = face_free,
-    .longest = face_longest,
-    .total = face_total,
-    .used = face_used,
-    .check = face_check,
-    .dump = face_dump,
-    .unit = 2 * MIB,
-};
-
-static void test_bitmap__random_runs(void **state)
+static void paged_visit(void *ctx, unsigned long long start, unsigned long long size,
+                        enum allot_run_state state)
 {
-    (void)state;
-    face_page_size = 4096;
-    model_play_all(&face_4k, POSITION_MAX / 4096, 600000, 400000, test_seed(0xb10001));
+    const struct paged_dump *dump = ctx;
+
+    dump->visit(dump->ctx, start / dump->page, size / dump->page, state);
 }
 
-static void test_bitmap__random_runs_of_huge_pages(void **state)
+static int paged_dump(const struct allot_id *d, allot_visit_fn *visit, void *ctx)
 {
-    (void)state;
-    face_page_size = 2 * MIB;
-    model_play_all(&face_2m, POSITION_MAX / (2 * MIB), 100000, 50000, test_seed(0xb10002));
+    struct paged_dump dump = {ops->page_size(pages_of(d)), visit, ctx};
+
+    return ops->dump(pages_of(d), paged_visit, &dump);
 }
 
-static void test_bitmap__failing_metadata(void **state)
-{
-    uint64_t refusals = 0, seed = test_seed(0xb10003);
+static const struct allot_id_ops small_pages, huge_pages;
 
-    (void)state;
-    face_page_size = 4096;
-    refusals += model_play_faults(&face_4k, (struct model_place){.units = 60, .scale = 1}, seed);
-    refusals += model_play_faults(&face_4k, (struct model_place){3, 200, 1 << 16, 12345}, seed);
-    face_page_size = 2 * MIB;
-    refusals +=
-        model_play_faults(&face_2m, (struct model_place){(1 << 14) - 100, 200, 4096, 1}, seed);
-    assert_true(refusals > 0);
+static int paged_create(const struct allot_meta *meta, const struct allot_id_ops *paged_ops,
+                        uint64_t page_size, struct allot_id **ret)
+{
+    struct paged *paged = malloc(sizeof(*paged));
+    int r = paged ? ops->create(meta, page_size, &paged->pages) : ALLOT_E_NO_MEMORY;
+
+    if (r) {
+        free(paged);
+        return r;
+    }
+    paged->id.ops = paged_ops;
+    *ret = &paged->id;
+    return 0;
 }
+
+static int small_create(const struct allot_meta *meta, struct allot_id **ret)
+{
+    return paged_create(meta, &small_pages, PAGE, ret);
+}
+
+static int huge_create(const struct allot_meta *meta, struct allot_id **ret)
+{
+    return paged_create(meta, &huge_pages, 2 * MIB, ret);
+}
+
+#define PAGED                                                                                      \
+    .destroy = paged_destroy, .init = paged_init, .add_memory = paged_add_memory,                  \
+    .alloc_id = paged_alloc_id, .alloc_fixed_id = paged_alloc_fixed_id,                            \
+    .dealloc_id = paged_dealloc_id, .size = paged_size, .used = paged_used,                        \
+    .available = paged_available, .largest_free = paged_largest_free,                              \
+    .metadata_bytes = paged_metadata_bytes, .check = paged_check, .dump = paged_dump
+
+static const struct allot_id_ops small_pages = {.name = "4 KiB", .create = small_create, PAGED};
+static const struct allot_id_ops huge_pages = {.name = "2 MiB", .create = huge_create, PAGED};
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bitmap__create_refuses_bad_page_sizes),
         cmocka_unit_test(test_bitmap__page_size_beyond_all_positions),
-        cmocka_unit_test_setup_teardown(test_bitmap__manages_nothing_at_first, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__cuts_ends_inwards, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__refuses_ranges_past_the_end, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__adds_merges_and_refuses_overlap, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__coalesces_both_sides, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__the_largest_free_run_is_granted, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__largest_free_after_single_pages, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__one_page_is_aligned_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__refuses_bad_requests, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__at_a_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__frees_exactly, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__single_page_freed_twice, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__init_forgets, setup, teardown),
+        CASE(test_bitmap__cuts_ends_inwards),
+        CASE(test_bitmap__refuses_ranges_past_the_end),
+        CASE(test_bitmap__aligns_by_bytes),
+        CASE(test_bitmap__refuses_parts_of_pages),
         cmocka_unit_test_setup_teardown(test_bitmap__huge_pages_at_the_end, setup_huge, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__all_positions_cost_little, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__fragmented_space, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_bitmap__dumps_bytes, setup, teardown),
-        cmocka_unit_test(test_bitmap__random_runs),
-        cmocka_unit_test(test_bitmap__random_runs_of_huge_pages),
-        cmocka_unit_test(test_bitmap__failing_metadata),
+        CASE(test_bitmap__dumps_bytes),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_contract(&small_pages, POSITION_MAX / PAGE) +
+           run_contract(&huge_pages, POSITION_MAX / (2 * MIB)) +
+           cmocka_run_group_tests(tests, NULL, NULL);
 }

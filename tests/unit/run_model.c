@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random runs of a run allocator (pages or IDs) against a plain array of bytes.
+ * Random runs of a run allocator against a plain array of bytes. See run_test.h.
  *
  * A space of a few hundred or thousand units somewhere below the limit is cut into segments with
  * gaps; segments are added in the middle of the run. Each operation's result is foretold from the
@@ -8,33 +8,16 @@
  * contract says so. After the run a second allocator is rebuilt from the live runs in random order
  * and must look the same. A cell of the array stands for `scale` units, so that spaces of 2^48
  * units are played too; `shift` units move all cells off the borders between subtrees.
- *
- * Include after cmocka.h. The allocator is reached through `struct model_face`, in units.
  */
-#ifndef ALLOT_TEST_RUN_MODEL_H
-#define ALLOT_TEST_RUN_MODEL_H
-
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include <allot/error.h>
+#include <cmocka.h>
 
-#include "support.h"
-
-struct model_face {
-    void *(*create)(struct test_meta *meta); /* NULL when refused */
-    void (*destroy)(void *a);
-    int (*add)(void *a, uint64_t start, uint64_t n);
-    int (*alloc)(void *a, uint64_t n, uint64_t align, uint64_t *ret);
-    int (*alloc_at)(void *a, uint64_t start, uint64_t n);
-    int (*free)(void *a, uint64_t start, uint64_t n);
-    bool (*is_used)(void *a, uint64_t unit); /* may be NULL */
-    uint64_t (*longest)(void *a);
-    uint64_t (*total)(void *a);
-    uint64_t (*used)(void *a);
-    int (*check)(void *a);
-    int (*dump)(void *a, allot_visit_fn *visit, void *ctx);
-    uint64_t unit; /* what dump() tells for one unit */
-};
+#include "run_test.h"
 
 enum { MODEL_OUT, MODEL_FREE, MODEL_USED };
 
@@ -43,8 +26,8 @@ struct model_run {
 };
 
 struct model {
-    const struct model_face *face;
-    void *a;
+    const struct allot_id_ops *ops;
+    struct allot_id *a;
     struct test_meta meta;
     struct test_random random;
     uint64_t seed;          /* to be printed */
@@ -67,26 +50,26 @@ struct model {
         }                                                                                          \
     } while (0)
 
-static inline uint64_t model_unit(const struct model *m, uint64_t cell)
+static uint64_t model_unit(const struct model *m, uint64_t cell)
 {
     return (m->origin + cell) * m->scale + m->shift;
 }
 
 /* The end of the stretch from `at` on whose cells are `state`. */
-static inline uint64_t model_end(const struct model *m, uint64_t at, int state)
+static uint64_t model_end(const struct model *m, uint64_t at, int state)
 {
     while (at < m->units && m->state[at] == state)
         at++;
     return at;
 }
 
-static inline bool model_is(const struct model *m, uint64_t start, uint64_t n, int state)
+static bool model_is(const struct model *m, uint64_t start, uint64_t n, int state)
 {
     return start <= m->units && n <= m->units - start && model_end(m, start, state) >= start + n;
 }
 
 /* Is all of it managed? */
-static inline bool model_managed(const struct model *m, uint64_t start, uint64_t n)
+static bool model_managed(const struct model *m, uint64_t start, uint64_t n)
 {
     if (start > m->units || n > m->units - start)
         return false;
@@ -98,7 +81,7 @@ static inline bool model_managed(const struct model *m, uint64_t start, uint64_t
 }
 
 /* The lowest aligned fit, or UINT64_MAX; relative to the origin. */
-static inline uint64_t model_lowest(const struct model *m, uint64_t n, uint64_t align)
+static uint64_t model_lowest(const struct model *m, uint64_t n, uint64_t align)
 {
     for (uint64_t at = 0; at < m->units;) {
         uint64_t end, start;
@@ -116,12 +99,12 @@ static inline uint64_t model_lowest(const struct model *m, uint64_t n, uint64_t 
     return UINT64_MAX;
 }
 
-static inline void model_mark(struct model *m, uint64_t start, uint64_t n, int state)
+static void model_mark(struct model *m, uint64_t start, uint64_t n, int state)
 {
     memset(m->state + start, state, n);
 }
 
-static inline void model_live_add(struct model *m, uint64_t start, uint64_t n)
+static void model_live_add(struct model *m, uint64_t start, uint64_t n)
 {
     if (n == 0)
         return;
@@ -135,7 +118,7 @@ static inline void model_live_add(struct model *m, uint64_t start, uint64_t n)
 }
 
 /* Takes [start, start+n), which is used, out of the live runs. */
-static inline void model_live_cut(struct model *m, uint64_t start, uint64_t n)
+static void model_live_cut(struct model *m, uint64_t start, uint64_t n)
 {
     for (size_t i = 0; i < m->live_count;) {
         struct model_run run = m->live[i];
@@ -158,45 +141,45 @@ struct model_dump {
     bool wrong;
 };
 
-static inline void model_visit(void *ctx, unsigned long long start, unsigned long long size,
-                               enum allot_run_state state)
+static void model_visit(void *ctx, unsigned long long start, unsigned long long size,
+                        enum allot_run_state state)
 {
     struct model_dump *d = ctx;
     const struct model *m = d->m;
     int cell = state == ALLOT_RUN_FREE ? MODEL_FREE : MODEL_USED;
-    uint64_t bytes = m->face->unit * m->scale;
 
     d->at = model_end(m, d->at, MODEL_OUT);
-    if (start != model_unit(m, d->at) * m->face->unit || size == 0 || size % bytes ||
-        model_end(m, d->at, cell) != d->at + size / bytes)
+    if (start != model_unit(m, d->at) || size == 0 || size % m->scale ||
+        model_end(m, d->at, cell) != d->at + size / m->scale)
         d->wrong = true;
     else
-        d->at += size / bytes;
+        d->at += size / m->scale;
 }
 
 /* Everything that `a` tells must be what the array says. */
-static inline void model_compare(const struct model *m, void *a)
+static void model_compare(const struct model *m, struct allot_id *a)
 {
     struct model_dump d = {.m = m};
     uint64_t total = 0, used = 0, longest = 0, run = 0;
 
-    MODEL_TRUE(m, m->face->check(a) == 0);
+    MODEL_TRUE(m, m->ops->check(a) == 0);
     for (uint64_t i = 0; i < m->units; i++) {
         total += m->state[i] != MODEL_OUT;
         used += m->state[i] == MODEL_USED;
         run = m->state[i] == MODEL_FREE ? run + 1 : 0;
         longest = run > longest ? run : longest;
     }
-    MODEL_TRUE(m, m->face->total(a) == total * m->scale);
-    MODEL_TRUE(m, m->face->used(a) == used * m->scale);
-    MODEL_TRUE(m, m->face->longest(a) == longest * m->scale);
-    MODEL_TRUE(m, m->face->dump(a, model_visit, &d) == 0);
+    MODEL_TRUE(m, m->ops->size(a) == total * m->scale);
+    MODEL_TRUE(m, m->ops->used(a) == used * m->scale);
+    MODEL_TRUE(m, m->ops->available(a) == (total - used) * m->scale);
+    MODEL_TRUE(m, m->ops->largest_free(a) == longest * m->scale);
+    MODEL_TRUE(m, m->ops->dump(a, model_visit, &d) == 0);
     MODEL_TRUE(m, !d.wrong);
     MODEL_TRUE(m, model_end(m, d.at, MODEL_OUT) == m->units);
 }
 
 /* Was the operation refused because the provider failed in it? Then nothing may have changed. */
-static inline bool model_refused(struct model *m, int r)
+static bool model_refused(struct model *m, int r)
 {
     if (m->meta.failed == m->faults_seen)
         return false;
@@ -209,7 +192,7 @@ static inline bool model_refused(struct model *m, int r)
 }
 
 /* Mostly small; sometimes the very size of the space. */
-static inline uint64_t model_size(struct model *m)
+static uint64_t model_size(struct model *m)
 {
     switch (test_random_below(&m->random, 8)) {
     case 0:
@@ -226,7 +209,7 @@ static inline uint64_t model_size(struct model *m)
     }
 }
 
-static inline void model_op_alloc(struct model *m, bool aligned)
+static void model_op_alloc(struct model *m, bool aligned)
 {
     uint64_t n = model_size(m), align = 1, got = UINT64_MAX, at;
     int r;
@@ -235,7 +218,7 @@ static inline void model_op_alloc(struct model *m, bool aligned)
         align = 1ULL << test_random_below(&m->random, test_random_below(&m->random, 8) ? 11 : 64);
     if (align > UINT64_MAX / 2 / m->scale)
         align = 1;
-    r = m->face->alloc(m->a, n * m->scale, m->shift ? 1 : align * m->scale, &got);
+    r = m->ops->alloc_id(m->a, n * m->scale, m->shift ? 1 : align * m->scale, &got);
     if (model_refused(m, r)) {
         MODEL_TRUE(m, got == UINT64_MAX);
         return;
@@ -257,10 +240,10 @@ static inline void model_op_alloc(struct model *m, bool aligned)
     model_live_add(m, at, n);
 }
 
-static inline void model_op_alloc_at(struct model *m)
+static void model_op_alloc_at(struct model *m)
 {
     uint64_t start = test_random_below(&m->random, m->units), n = model_size(m);
-    int r = m->face->alloc_at(m->a, model_unit(m, start), n * m->scale);
+    int r = m->ops->alloc_fixed_id(m->a, model_unit(m, start), n * m->scale);
 
     if (model_refused(m, r))
         return;
@@ -276,9 +259,9 @@ static inline void model_op_alloc_at(struct model *m)
 }
 
 /* Frees [start, start+n), rightly or wrongly. `whole`: both ends are ends of live runs. */
-static inline void model_op_free(struct model *m, uint64_t start, uint64_t n, bool whole)
+static void model_op_free(struct model *m, uint64_t start, uint64_t n, bool whole)
 {
-    int r = m->face->free(m->a, model_unit(m, start), n * m->scale);
+    int r = m->ops->dealloc_id(m->a, model_unit(m, start), n * m->scale);
 
     if (model_refused(m, r)) {
         MODEL_TRUE(m, !whole);
@@ -293,7 +276,7 @@ static inline void model_op_free(struct model *m, uint64_t start, uint64_t n, bo
     model_live_cut(m, start, n);
 }
 
-static inline void model_op_free_live(struct model *m, bool part)
+static void model_op_free_live(struct model *m, bool part)
 {
     struct model_run run;
     uint64_t skip = 0;
@@ -308,14 +291,14 @@ static inline void model_op_free_live(struct model *m, bool part)
     model_op_free(m, run.start + skip, run.n, !part);
 }
 
-static inline void model_op_add(struct model *m)
+static void model_op_add(struct model *m)
 {
     struct model_run s;
     int r;
 
     if (m->segments_added < m->segment_count) {
         s = m->segment[m->segments_added];
-        r = m->face->add(m->a, model_unit(m, s.start), s.n * m->scale);
+        r = m->ops->add_memory(m->a, model_unit(m, s.start), s.n * m->scale);
         if (model_refused(m, r))
             return;
         MODEL_TRUE(m, r == 0);
@@ -327,11 +310,12 @@ static inline void model_op_add(struct model *m)
     s.n = 1 + test_random_below(&m->random, m->units - s.start);
     if (model_is(m, s.start, s.n, MODEL_OUT))
         return;
-    MODEL_TRUE(m, m->face->add(m->a, model_unit(m, s.start), s.n * m->scale) == ALLOT_E_OVERLAP);
+    MODEL_TRUE(m,
+               m->ops->add_memory(m->a, model_unit(m, s.start), s.n * m->scale) == ALLOT_E_OVERLAP);
 }
 
 /* One operation. `fill` in 0 … 100: how much taking outweighs giving back. */
-static inline void model_step(struct model *m, unsigned fill)
+static void model_step(struct model *m, unsigned fill)
 {
     uint64_t dice = test_random_below(&m->random, 100);
 
@@ -348,18 +332,18 @@ static inline void model_step(struct model *m, unsigned fill)
         model_op_free(m, test_random_below(&m->random, m->units), n, false);
     } else if (dice < 89) {
         model_op_add(m);
-    } else if (m->face->is_used) {
+    } else if (m->ops->is_allocated) {
         uint64_t at = test_random_below(&m->random, m->units);
         uint64_t unit = model_unit(m, at) + test_random_below(&m->random, m->scale);
 
-        MODEL_TRUE(m, m->face->is_used(m->a, unit) == (m->state[at] == MODEL_USED));
+        MODEL_TRUE(m, m->ops->is_allocated(m->a, unit) == (m->state[at] == MODEL_USED));
     } else {
         model_op_alloc(m, false);
     }
 }
 
 /* Cuts the space into segments in random order; some touch, some have gaps between them. */
-static inline void model_segments(struct model *m)
+static void model_segments(struct model *m)
 {
     uint64_t at = 0;
 
@@ -382,29 +366,29 @@ static inline void model_segments(struct model *m)
 }
 
 /* A second allocator, made by claims from what is live, in random order, must look the same. */
-static inline void model_rebuild(struct model *m)
+static void model_rebuild(struct model *m)
 {
     struct test_meta meta;
-    void *again;
+    struct allot_id *again;
 
     test_meta_init(&meta);
-    again = m->face->create(&meta);
-    MODEL_TRUE(m, again != NULL);
+    MODEL_TRUE(m, m->ops->create(&meta.meta, &again) == 0);
     for (unsigned i = m->segments_added; i-- > 0;) {
         struct model_run s = m->segment[i];
 
-        MODEL_TRUE(m, m->face->add(again, model_unit(m, s.start), s.n * m->scale) == 0);
+        MODEL_TRUE(m, m->ops->add_memory(again, model_unit(m, s.start), s.n * m->scale) == 0);
     }
     for (size_t left = m->live_count; left > 0; left--) {
         size_t i = test_random_below(&m->random, left);
         struct model_run run = m->live[i];
 
-        MODEL_TRUE(m, m->face->alloc_at(again, model_unit(m, run.start), run.n * m->scale) == 0);
+        MODEL_TRUE(m,
+                   m->ops->alloc_fixed_id(again, model_unit(m, run.start), run.n * m->scale) == 0);
         m->live[i] = m->live[left - 1];
         m->live[left - 1] = run;
     }
     model_compare(m, again);
-    m->face->destroy(again);
+    m->ops->destroy(again);
     MODEL_TRUE(m, meta.bytes == 0);
 }
 
@@ -414,11 +398,11 @@ struct model_place {
 };
 
 /* `seed` is for the message only: the run follows from `run_seed`. */
-static inline void model_open(struct model *m, const struct model_face *face,
-                              struct model_place place, uint64_t seed, uint64_t run_seed)
+static void model_open(struct model *m, const struct allot_id_ops *ops, struct model_place place,
+                       uint64_t seed, uint64_t run_seed)
 {
     memset(m, 0, sizeof(*m));
-    m->face = face;
+    m->ops = ops;
     m->seed = seed;
     m->origin = place.origin;
     m->units = place.units;
@@ -430,15 +414,14 @@ static inline void model_open(struct model *m, const struct model_face *face,
         abort();
     test_random_init(&m->random, run_seed);
     test_meta_init(&m->meta);
-    m->a = face->create(&m->meta);
-    MODEL_TRUE(m, m->a != NULL);
+    MODEL_TRUE(m, ops->create(&m->meta.meta, &m->a) == 0);
     model_segments(m);
     model_op_add(m);
 }
 
-static inline void model_close(struct model *m)
+static void model_close(struct model *m)
 {
-    m->face->destroy(m->a);
+    m->ops->destroy(m->a);
     MODEL_TRUE(m, m->meta.bytes == 0);
     free(m->live);
     free(m->state);
@@ -447,14 +430,14 @@ static inline void model_close(struct model *m)
 #define MODEL_PLAY_STEPS 10000
 
 /* A whole run; filling and draining take turns, so that it is full and empty now and then. */
-static inline void model_play(const struct model_face *face, struct model_place place,
-                              uint64_t seed, uint64_t run_seed)
+static void model_play(const struct allot_id_ops *ops, struct model_place place, uint64_t seed,
+                       uint64_t run_seed)
 {
     struct model m;
     uint64_t turn = place.units < 1000 ? 200 : 3000;
     unsigned fill = 50;
 
-    model_open(&m, face, place, seed, run_seed);
+    model_open(&m, ops, place, seed, run_seed);
     for (uint64_t i = 1; i <= MODEL_PLAY_STEPS; i++) {
         if (i % turn == 0)
             fill = 20 + (unsigned)test_random_below(&m.random, 76);
@@ -467,19 +450,17 @@ static inline void model_play(const struct model_face *face, struct model_place 
     model_close(&m);
 }
 
-/*
- * The metadata provider fails: first at each of its calls in turn, once; then for stretches of a
- * run. `place` must be small, and spread out so that nodes are needed often. Returns the number of
- * operations that were refused for it.
- */
-static inline uint64_t model_play_faults(const struct model_face *face, struct model_place place,
-                                         uint64_t seed)
+/* The metadata provider fails: first at each of its calls in turn, once; then for stretches of a
+ * run. `place` is small, and spread out so that nodes are needed often. Returns the number of
+ * operations that were refused for it. */
+static uint64_t model_play_faults(const struct allot_id_ops *ops, struct model_place place,
+                                  uint64_t seed)
 {
     uint64_t refusals = 0;
     struct model m;
 
     for (uint64_t n = 1;; n++) {
-        model_open(&m, face, place, seed, seed);
+        model_open(&m, ops, place, seed, seed);
         m.meta.fail_in = n;
         for (uint64_t i = 0; i < 500; i++)
             model_step(&m, i < 250 ? 70 : 30);
@@ -491,7 +472,7 @@ static inline uint64_t model_play_faults(const struct model_face *face, struct m
             break;
     }
 
-    model_open(&m, face, place, seed, seed);
+    model_open(&m, ops, place, seed, seed);
     for (uint64_t i = 0; i < 20000; i++) {
         m.meta.fail_always = i / 100 % 2 == 0;
         model_step(&m, i / 1000 % 2 ? 70 : 30);
@@ -503,10 +484,24 @@ static inline uint64_t model_play_faults(const struct model_face *face, struct m
     return refusals;
 }
 
+void run_model_faults(const struct allot_id_ops *ops, uint64_t units_max, uint64_t seed)
+{
+    const struct model_place places[] = {
+        {.units = 60, .scale = 1},
+        {3, 200, units_max >> 20, 12345},
+        {(units_max >> 13) - 100, 200, 4096, 1},
+    };
+    uint64_t refusals = 0;
+
+    for (unsigned i = 0; i < sizeof(places) / sizeof(*places); i++)
+        refusals += model_play_faults(ops, places[i], seed);
+    assert_true(refusals > 0);
+}
+
 /* A place for `units` cells among `units_max` units: at the start, in odd places, across a border
  * between subtrees, and at the very end of what positions there are. */
-static inline struct model_place model_place(struct test_random *random, uint64_t units_max,
-                                             uint64_t units)
+static struct model_place model_place(struct test_random *random, uint64_t units_max,
+                                      uint64_t units)
 {
     struct model_place place = {.units = units, .scale = 1};
     unsigned spare = 0;
@@ -535,20 +530,16 @@ static inline struct model_place model_place(struct test_random *random, uint64_
     return place;
 }
 
-/* At least `small` steps in spaces of up to 256 cells and `large` ones in bigger spaces; units_max
- * is 2^20 or more. */
-static inline void model_play_all(const struct model_face *face, uint64_t units_max, uint64_t small,
-                                  uint64_t large, uint64_t seed)
+void run_model_play(const struct allot_id_ops *ops, uint64_t units_max, uint64_t seed)
 {
+    uint64_t steps = steps_scaled(1000000);
     struct test_random random;
 
     test_random_init(&random, seed);
-    for (uint64_t done = 0; done < small + large; done += MODEL_PLAY_STEPS) {
-        uint64_t units = done < small ? 1 + test_random_below(&random, 256)
-                                      : 300 + test_random_below(&random, 10000);
+    for (uint64_t done = 0; done < steps; done += MODEL_PLAY_STEPS) {
+        uint64_t units = done < steps * 3 / 5 ? 1 + test_random_below(&random, 256)
+                                              : 300 + test_random_below(&random, 10000);
 
-        model_play(face, model_place(&random, units_max, units), seed, test_random_next(&random));
+        model_play(ops, model_place(&random, units_max, units), seed, test_random_next(&random));
     }
 }
-
-#endif

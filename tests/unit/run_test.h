@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tests that pages and IDs share: both take and give back runs of units, so both are played
+ * through the ID table. Units are below `units_max`, a power of two of 2^27 or more.
+ */
+#ifndef ALLOT_TEST_RUN_TEST_H
+#define ALLOT_TEST_RUN_TEST_H
+
+#include <stdint.h>
+
+#include <allot/id.h>
+
+#include "support.h"
+
+/* The contract line by line, random runs and failing metadata: a group of cases. The number of
+ * those that failed. `is_allocated` may be NULL. */
+int run_contract(const struct allot_id_ops *ops, uint64_t units_max);
+
+/* 10^6 steps (times ALLOT_STEPS) against a plain array, three fifths of them in spaces so small
+ * that everything is compared after each. */
+void run_model_play(const struct allot_id_ops *ops, uint64_t units_max, uint64_t seed);
+
+/* Shorter ones, in which each request for metadata memory is refused in turn. */
+void run_model_faults(const struct allot_id_ops *ops, uint64_t units_max, uint64_t seed);
+
+#endif

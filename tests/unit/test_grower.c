@@ -90,6 +90,8 @@ static void test_grower__refuses_bad_requests(void **state)
     assert_int_equal(g->ops->grow(g, g->ops->granule + 1, 1, &start), ALLOT_E_INVALID);
     assert_int_equal(g->ops->grow(g, g->ops->granule, 0, &start), ALLOT_E_INVALID);
     assert_int_equal(g->ops->grow(g, g->ops->granule, 48, &start), ALLOT_E_INVALID);
+    assert_int_equal(g->ops->grow(g, UINT64_C(1) << 62, 1, &start), ALLOT_E_INVALID);
+    assert_int_equal(g->ops->grow(g, g->ops->granule, UINT64_C(1) << 62, &start), ALLOT_E_INVALID);
     assert_int_equal(g->ops->grow(g, UINT64_C(1) << 60, 1, &start), ALLOT_E_NO_MEMORY);
     assert_int_equal(start, 7);
 }
@@ -139,6 +141,19 @@ static void test_grower__discards_to_zero(void **state)
     assert_int_equal(g->ops->shrink(g, start, 3 * G), 0);
 }
 
+static void test_grower__tells_what_the_system_refuses(void **state)
+{
+    struct allot_grower *g = *state;
+    uint64_t start;
+
+    assert_int_equal(g->ops->grow(g, G, 1, &start), 0);
+    *bytes_at(start) = 9;
+    assert_int_equal(g->ops->shrink(g, start + 1, G), ALLOT_E_NO_MEMORY);
+    assert_int_equal(g->ops->discard(g, start + 1, G), ALLOT_E_NO_MEMORY);
+    assert_int_equal(*bytes_at(start), 9);
+    assert_int_equal(g->ops->shrink(g, start, G), 0);
+}
+
 static void test_grower__fixed_stays_in_its_buffer(void **state)
 {
     static unsigned char buffer[1001];
@@ -166,8 +181,10 @@ static void test_grower__fixed_may_be_too_small_for_anything(void **state)
     uint64_t start;
 
     (void)state;
-    allot_grower_fixed_init(&fixed, buffer + 1, 15);
-    assert_int_equal(fixed.base.ops->grow(&fixed.base, 16, 1, &start), ALLOT_E_NO_MEMORY);
+    for (size_t size = 0; size <= 16; size++) {
+        allot_grower_fixed_init(&fixed, buffer + 1, size);
+        assert_int_equal(fixed.base.ops->grow(&fixed.base, 16, 1, &start), ALLOT_E_NO_MEMORY);
+    }
 }
 
 #define FOR_BOTH(name)                                                                             \
@@ -185,6 +202,7 @@ int main(void)
         FOR_BOTH(test_grower__gives_back_a_part),
         FOR_BOTH(test_grower__resizes_with_contents),
         FOR_BOTH(test_grower__discards_to_zero),
+        FOR_BOTH(test_grower__tells_what_the_system_refuses),
         cmocka_unit_test(test_grower__fixed_stays_in_its_buffer),
         cmocka_unit_test(test_grower__fixed_may_be_too_small_for_anything),
     };

@@ -45,10 +45,10 @@ static uint64_t max64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* `x` is at most 2^63. */
+/* `x` is 2 … 2^63. */
 static uint64_t pow2_above(uint64_t x)
 {
-    return x <= 1 ? 1 : UINT64_C(1) << (64 - __builtin_clzll(x - 1));
+    return UINT64_C(1) << (64 - __builtin_clzll(x - 1));
 }
 
 void allot_heap_init(struct allot_heap *h, struct allot_byte *bytes, struct allot_page *pages)

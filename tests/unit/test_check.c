@@ -104,7 +104,7 @@ static void damage(struct subject *s, struct tally *t)
 
         for (; word < end; word++) {
             const uint32_t was = *word;
-            const uint32_t damaged[] = {was + 1, was - 1, was ^ 1u << 31, was ^ 64, 0};
+            const uint32_t damaged[] = {was + 1, was - 1, was ^ 1u << 31, was ^ 64, 0, UINT32_MAX};
 
             if (is_pointer(word) || was == FRESH)
                 continue;

@@ -502,6 +502,28 @@ static void test_heap__trim_leaves_the_pages_of_blocks(void **state)
     check(f, 0);
 }
 
+/* A refusal must come at once, however many runs could be moved. */
+static void test_heap__trims_a_bounded_number_of_runs(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t size = 4 * PAGE;
+    uint64_t pos[400], before;
+    unsigned times = 0;
+
+    for (unsigned i = 0; i < 400; i++)
+        pos[i] = alloc(f, size, 1);
+    for (unsigned i = 0; i < 400; i += 2)
+        assert_int_equal(allot_heap_dealloc(&f->heap, pos[i], size, 1), 0);
+    do {
+        before = total(f);
+        times += allot_heap_trim(&f->heap);
+        assert_true(before - total(f) <= 64 * size);
+    } while (total(f) < before);
+    assert_true(times > 1);
+    assert_int_equal(total(f), 200 * size);
+    check(f, 0);
+}
+
 static void test_heap__realloc_takes_the_pages_behind(void **state)
 {
     struct fixture *f = *state;
@@ -631,6 +653,7 @@ static int run(const struct allot_byte_ops *ops)
         CASE(test_heap__largest_free_counts_a_run_once),
         CASE(test_heap__trims_before_it_refuses),
         CASE(test_heap__trim_leaves_the_pages_of_blocks),
+        CASE(test_heap__trims_a_bounded_number_of_runs),
         CASE(test_heap__loses_no_page_without_metadata),
         CASE(test_heap__realloc_takes_the_pages_behind),
         CASE(test_heap__claim_takes_what_is_missing_or_nothing),

@@ -215,7 +215,6 @@ static void test_run__refuses_bad_counts_and_alignments(void **state)
     assert_int_equal(take(d, 1000, 1), 0);
 }
 
-/* The original ignores a second free, and loses pages where a run is free in part. */
 static void test_run__frees_exactly(void **state)
 {
     struct allot_id *d = with_units(state, 0, 100000);
@@ -229,14 +228,26 @@ static void test_run__frees_exactly(void **state)
     assert_int_equal(ops->used(d), 50000);
     assert_int_equal(ops->dealloc_id(d, 600, 20000), 0);
     assert_int_equal(ops->dealloc_id(d, 600, 20000), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(ops->used(d), 30000);
+}
+
+/* In the original, freeing what is free in part loses the rest. */
+static void test_run__a_run_free_in_part_loses_nothing(void **state)
+{
+    struct allot_id *d = with_units(state, 0, 100000);
+
+    assert_int_equal(take(d, 50000, 1), 0);
+    assert_int_equal(ops->dealloc_id(d, 600, 20000), 0);
     assert_int_equal(ops->dealloc_id(d, 0, 50000), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(ops->alloc_fixed_id(d, 20000, 1000), ALLOT_E_OVERLAP);
     assert_int_equal(ops->used(d), 30000);
     assert_int_equal(ops->largest_free(d), 50000);
-    assert_int_equal(ops->dealloc_id(d, 0, 600), 0);
-    assert_int_equal(ops->dealloc_id(d, 20600, 29400), 0);
+    assert_int_equal(take(d, 20000, 1), 600);
+    assert_int_equal(ops->dealloc_id(d, 0, 50000), 0);
     assert_int_equal(ops->largest_free(d), 100000);
 }
 
+/* Which the original ignores. */
 static void test_run__freed_twice(void **state)
 {
     struct allot_id *d = with_units(state, 0, 4096);
@@ -548,6 +559,7 @@ int run_contract(const struct allot_id_ops *under_test, uint64_t units_max)
         CASE(test_run__at_a_place_that_is_not_managed),
         CASE(test_run__refuses_bad_counts_and_alignments),
         CASE(test_run__frees_exactly),
+        CASE(test_run__a_run_free_in_part_loses_nothing),
         CASE(test_run__freed_twice),
         CASE(test_run__coalesces_both_sides),
         CASE(test_run__the_largest_free_run_is_granted),

@@ -516,7 +516,7 @@ void test_memory_resource__serves_threads(void **)
 
 } // namespace
 
-int main()
+int main(int argc, char **argv)
 {
     const CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_resource__containers_are_as_over_new),
@@ -529,5 +529,6 @@ int main()
         cmocka_unit_test(test_memory_resource__serves_threads),
     };
 
+    cmocka_set_test_filter(argc > 1 ? argv[1] : nullptr); /* a pattern of names */
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -3,10 +3,10 @@
  * First fit in address order: every block is put at the lowest position that holds it.
  *
  * What it is: the policy that keeps the high end of a space free, and the least metadata a block of
- * all the byte allocators here: 8 bytes a run in leaves that are mostly half full or more. What it
- * is not: O(1); see tlsf.c for that. No block is found by hashing, no free run by size: one tree
- * of all runs (runtree.h) answers both, and every operation is a change of state of a part of one
- * run: a block is taken from a free run, memory is added from a gap, and so on.
+ * all the byte allocators here: 4 bytes a run in leaves that are kept nearly full. What it is not:
+ * O(1); see tlsf.c for that. No block is found by hashing, no free run by size: one tree of all
+ * runs (runtree.h) answers both, and every operation is a change of state of a part of one run: a
+ * block is taken from a free run, memory is added from a gap, and so on.
  *
  * Sizes and positions are multiples of 16 bytes.
  *
@@ -78,11 +78,11 @@ static int cut_inwards(uint64_t *start, uint64_t size, uint64_t *ret_end)
 static bool within(const struct firstfit *f, uint64_t start, uint64_t end, enum run_state state,
                    struct runtree_path *path)
 {
-    const uint64_t *run;
+    struct run run;
 
     runtree_locate(&f->runs, start, path);
     run = runtree_run(&f->runs, path);
-    return run_state(run[0]) == state && end <= run_start(run[1]);
+    return run.state == state && end <= run.end;
 }
 
 static int firstfit_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
@@ -122,8 +122,8 @@ static int firstfit_take_back(struct allot_byte *b, uint64_t near, uint64_t gran
 {
     struct firstfit *f = firstfit_of(b);
     struct runtree_path path;
-    const uint64_t *run;
     uint64_t start, end;
+    struct run run;
 
     if (!ALLOT_IS_POW2(granule))
         return ALLOT_E_INVALID;
@@ -131,8 +131,8 @@ static int firstfit_take_back(struct allot_byte *b, uint64_t near, uint64_t gran
         return ALLOT_E_NOT_ALLOCATED;
     run = runtree_run(&f->runs, &path);
     granule = granule > RUN_GRANULE ? granule : RUN_GRANULE;
-    start = ALLOT_ALIGN_UP(run_start(run[0]), granule);
-    end = ALLOT_ALIGN_DOWN(run_start(run[1]), granule);
+    start = ALLOT_ALIGN_UP(run.start, granule);
+    end = ALLOT_ALIGN_DOWN(run.end, granule);
     if (start >= end)
         return ALLOT_E_NOT_ALLOCATED;
     /* One for the cut, one more for an add_memory() that undoes it. */
@@ -158,7 +158,7 @@ static int firstfit_alloc(struct allot_byte *b, uint64_t size, uint64_t align, u
         return err;
     if (!runtree_reserve(&f->runs, 1) || !runtree_first_fit(&f->runs, size, align, &path))
         return ALLOT_E_NO_MEMORY;
-    pos = ALLOT_ALIGN_UP(run_start(*runtree_run(&f->runs, &path)), align);
+    pos = ALLOT_ALIGN_UP(runtree_run(&f->runs, &path).start, align);
     runtree_set(&f->runs, &path, pos, pos + size, RUN_USED, false);
     f->used += size;
     *ret_pos = pos;
@@ -203,15 +203,15 @@ static int firstfit_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uin
 static int find_block(const struct firstfit *f, uint64_t pos, struct runtree_path *path,
                       uint64_t *ret_size)
 {
-    const uint64_t *run;
+    struct run run;
 
     if (pos >= RUN_END)
         return ALLOT_E_NOT_ALLOCATED;
     runtree_locate(&f->runs, pos, path);
     run = runtree_run(&f->runs, path);
-    if (run[0] != (pos | RUN_USED) || !ALLOT_IS_ALIGNED(pos, RUN_GRANULE))
+    if (run.start != pos || run.state != RUN_USED)
         return ALLOT_E_NOT_ALLOCATED;
-    *ret_size = run_start(run[1]) - pos;
+    *ret_size = run.end - pos;
     return 0;
 }
 

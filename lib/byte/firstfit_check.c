@@ -23,9 +23,9 @@ static int check_leaf(const struct runtree_leaf *leaf, struct tally *tally, uint
 {
     uint64_t largest = 0;
 
-    CHECK(leaf->count <= RUNTREE_LEAF_MAX);
+    CHECK(leaf->count && leaf->count <= RUNTREE_LEAF_MAX && !(leaf->at[0] & ~RUN_STATE));
     for (uint32_t i = 0; i < leaf->count; i++) {
-        uint64_t start = run_start(leaf->at[i]), end = run_start(leaf->at[i + 1]);
+        uint64_t start = leaf_start(leaf, i), end = leaf_start(leaf, i + 1);
         enum run_state state = run_state(leaf->at[i]);
 
         CHECK(start == tally->end && start < end && end <= RUN_END);
@@ -40,7 +40,6 @@ static int check_leaf(const struct runtree_leaf *leaf, struct tally *tally, uint
         tally->end = end;
         tally->last = state;
     }
-    CHECK(leaf->at[leaf->count] == tally->end);
     *ret_largest = largest;
     return 0;
 }
@@ -53,10 +52,8 @@ static int check_node(const struct runtree *t, uint32_t i, uint32_t level, struc
     uint64_t largest = 0;
 
     CHECK(i < t->top && ++tally->nodes <= t->taken);
-    if (!level) {
-        CHECK(t->at[i].leaf.count >= (i == t->root ? 1 : RUNTREE_LEAF_MAX / 8));
+    if (!level)
         return check_leaf(&t->at[i].leaf, tally, ret_largest);
-    }
     inner = &t->at[i].inner;
     CHECK(inner->count >= (i == t->root ? 2 : RUNTREE_INNER_MAX / 8));
     CHECK(inner->count <= RUNTREE_INNER_MAX);
@@ -107,7 +104,7 @@ static void dump_node(const struct runtree *t, uint32_t i, uint32_t level, allot
         return;
     }
     for (uint32_t slot = 0; slot < leaf->count; slot++) {
-        uint64_t start = run_start(leaf->at[slot]), size = run_start(leaf->at[slot + 1]) - start;
+        uint64_t start = leaf_start(leaf, slot), size = leaf_start(leaf, slot + 1) - start;
         enum run_state state = run_state(leaf->at[slot]);
 
         if (state != RUN_GAP)

@@ -2,11 +2,13 @@
 /*
  * The run tree: all runs of [0, 2^63) in address order, for first fit.
  *
- * A B+-tree whose leaves hold nothing but where each run starts, with the run's state in the low
- * bits: a run ends where the next one starts, so neighbours are one word apart and a run costs 8
- * bytes. Inner nodes carry for each child where it starts and the largest free run below it (the
- * "largest value in the subtree" augmentation of T. Cormen et al., "Introduction to Algorithms",
- * chapter 14), so the lowest run that holds a size is one descent away.
+ * A B+-tree whose leaves hold nothing but where each run starts, counted from where the leaf does,
+ * with the run's state in the low bits: a run ends where the next one starts, so neighbours are one
+ * word apart and a run costs 4 bytes. All runs of a leaf start within RUNTREE_SPAN; one that starts
+ * farther off has a leaf of its own. Inner nodes carry for each child where it starts and the
+ * largest free run below it (the "largest value in the subtree" augmentation of T. Cormen et al.,
+ * "Introduction to Algorithms", chapter 14), so the lowest run that holds a size is one descent
+ * away.
  *
  * What nobody manages is a run too, a gap, so that there is no empty tree and no first range.
  *
@@ -22,20 +24,25 @@
 
 #define RUN_GRANULE 16u
 #define RUN_END     (UINT64_C(1) << 63) /* of all positions */
-#define RUN_STATE   UINT64_C(15)
+#define RUN_STATE   3u
+#define RUN_UNIT    (RUN_GRANULE / (RUN_STATE + 1)) /* of a word, whose low bits are the state */
 
-enum run_state { RUN_FREE = 0, RUN_USED = 1, RUN_GAP = 2 };
+/* Of the states of runs, only free is even. */
+enum run_state { RUN_FREE = 0, RUN_USED = 1, RUN_NONE = 2, RUN_GAP = 3 };
 
 /* Half a kilobyte a node: eight cache lines, of which a search touches two or three. */
 #define RUNTREE_NODE_BYTES 512u
-#define RUNTREE_LEAF_MAX   (RUNTREE_NODE_BYTES / 8 - 2)
+#define RUNTREE_LEAF_MAX   ((RUNTREE_NODE_BYTES - 20) / 4)
 #define RUNTREE_INNER_MAX  ((RUNTREE_NODE_BYTES - 8) / 20)
-#define RUNTREE_LEVELS     20u
+#define RUNTREE_LEVELS     22u
 #define RUNTREE_NONE       UINT32_MAX
+#define RUNTREE_SPAN       ((UINT64_C(1) << 32) * RUN_UNIT)
 
 struct runtree_leaf {
+    uint64_t start; /* of the first run */
+    uint64_t end;   /* of the last run */
     uint32_t count;
-    uint64_t at[RUNTREE_LEAF_MAX + 1]; /* start and state; at[count] is where the last run ends */
+    uint32_t at[RUNTREE_LEAF_MAX]; /* run_word()s, less the leaf's start */
 };
 
 struct runtree_inner {
@@ -69,14 +76,28 @@ struct runtree_path {
     uint32_t slot[RUNTREE_LEVELS];
 };
 
-static inline uint64_t run_start(uint64_t word)
+struct run {
+    uint64_t start;
+    uint64_t end;
+    enum run_state state;
+};
+
+static inline uint64_t run_word(uint64_t start, enum run_state state)
 {
-    return word & ~RUN_STATE;
+    return start / RUN_UNIT | state;
 }
 
-static inline enum run_state run_state(uint64_t word)
+static inline enum run_state run_state(uint32_t word)
 {
     return (enum run_state)(word & RUN_STATE);
+}
+
+/* Where a run starts; where the last one ends if `slot` is the count. */
+static inline uint64_t leaf_start(const struct runtree_leaf *leaf, uint32_t slot)
+{
+    if (slot == leaf->count)
+        return leaf->end;
+    return leaf->start + (uint64_t)(leaf->at[slot] & ~RUN_STATE) * RUN_UNIT;
 }
 
 bool runtree_init(struct runtree *t, const struct allot_meta *meta);
@@ -95,9 +116,13 @@ bool runtree_first_fit(const struct runtree *t, uint64_t size, uint64_t align,
                        struct runtree_path *path);
 
 /* What the path leads to. */
-static inline const uint64_t *runtree_run(const struct runtree *t, const struct runtree_path *path)
+static inline struct run runtree_run(const struct runtree *t, const struct runtree_path *path)
 {
-    return &t->at[path->node[0]].leaf.at[path->slot[0]];
+    const struct runtree_leaf *leaf = &t->at[path->node[0]].leaf;
+    uint32_t slot = path->slot[0];
+
+    return (struct run){leaf_start(leaf, slot), leaf_start(leaf, slot + 1),
+                        run_state(leaf->at[slot])};
 }
 
 /*

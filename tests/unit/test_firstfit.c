@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * First fit: what is asked of any byte allocator; that every position is the lowest that fits; and
- * the edges between the leaves of its tree.
+ * the edges between the leaves of its tree, what a leaf spans and how full it is.
  */
 #include "byte_suite.h"
 
@@ -11,7 +11,7 @@ const struct byte_traits subject = {
     .ops = &allot_first_fit,
     .places = BYTE_ANYWHERE,
     .tries_all = true,
-    .block_metadata_max = 11,
+    .block_metadata_max = 5,
 };
 
 struct search {
@@ -174,6 +174,158 @@ static void test_firstfit__realloc_across_leaves(void **state)
     assert_int_equal(OPS->largest_free(b), 48);
 }
 
+static void count_runs(void *ctx, unsigned long long start, unsigned long long size,
+                       enum allot_run_state state)
+{
+    (void)start;
+    (void)size;
+    (void)state;
+    ++*(uint64_t *)ctx;
+}
+
+/* Nodes stay full where runs come and go anywhere, too. */
+static void test_firstfit__memory_for_replaced_blocks(void **state)
+{
+    enum { LIVE = 20000 };
+    static struct {
+        uint64_t pos, size;
+    } block[LIVE];
+    struct allot_byte *b = ((struct fixture *)*state)->b;
+    struct test_random r;
+
+    test_random_init(&r, 0xf1753);
+    assert_int_equal(OPS->init(b, 0, UINT64_C(1) << 40), 0);
+    for (unsigned i = 0; i < 10 * LIVE; i++) {
+        unsigned k = i < LIVE ? i : (unsigned)test_random_below(&r, LIVE);
+
+        if (i >= LIVE)
+            assert_int_equal(OPS->dealloc(b, block[k].pos, block[k].size, 8), 0);
+        block[k].size = 16 + test_random_below(&r, 4081);
+        assert_int_equal(OPS->alloc(b, block[k].size, 8, &block[k].pos), 0);
+        if (i % LIVE == LIVE - 1) {
+            uint64_t runs = 0;
+
+            check(b);
+            assert_int_equal(OPS->dump(b, count_runs, &runs), 0);
+            assert_true(OPS->metadata_bytes(b) * 10 <= runs * 54);
+        }
+    }
+}
+
+/* Runs so far apart that they cannot share leaves: each has to be told from the others, found,
+ * merged, and freed without memory. */
+static void test_firstfit__runs_far_apart(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t whole = UINT64_C(1) << 48, count = 1000, far = whole / count / 16 * 16;
+    uint64_t size;
+
+    for (unsigned way = 0; way < 3; way++) {
+        assert_int_equal(OPS->init(f->b, 0, whole), 0);
+        for (uint64_t k = 0; k < count; k++) {
+            uint64_t i = way == 0 ? k : way == 1 ? count - 1 - k : k * 389 % count;
+
+            assert_int_equal(OPS->claim(f->b, i * far, far - 16 * (i % 2 + 1), 1), 0);
+            check(f->b);
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            assert_int_equal(OPS->usable_size(f->b, i * far, &size), 0);
+            assert_int_equal(size, far - 16 * (i % 2 + 1));
+            assert_int_equal(OPS->usable_size(f->b, i * far + 16, &size), ALLOT_E_NOT_ALLOCATED);
+        }
+        assert_int_equal(alloc(f->b, 32, 1), 2 * far - 32);
+        assert_int_equal(OPS->dealloc(f->b, 2 * far - 32, 32, 1), 0);
+        f->meta.fail_always = 1;
+        for (uint64_t k = 0; k < count; k++) {
+            uint64_t i = k * 617 % count;
+
+            assert_int_equal(OPS->dealloc(f->b, i * far, far - 16 * (i % 2 + 1), 1), 0);
+            check(f->b);
+        }
+        f->meta.fail_always = 0;
+        assert_int_equal(OPS->largest_free(f->b), whole);
+    }
+}
+
+/* Just below, at and above what a leaf spans, and many short runs beyond that. */
+static void test_firstfit__runs_at_the_span_of_a_leaf(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t span = UINT64_C(1) << 34;
+    uint64_t pos;
+
+    for (uint64_t first = span - 32; first <= span + 32; first += 16) {
+        assert_int_equal(OPS->init(f->b, 0, 3 * span), 0);
+        assert_int_equal(alloc(f->b, first, 1), 0);
+        for (uint64_t i = 0; i < 300; i++)
+            assert_int_equal(alloc(f->b, 16, 1), first + 16 * i);
+        assert_int_equal(alloc(f->b, span, span), 2 * span);
+        assert_int_equal(OPS->realloc(f->b, 0, first, 1, 16), 0);
+        check(f->b);
+        assert_int_equal(OPS->realloc(f->b, 0, 16, 1, first), 0);
+        check(f->b);
+        f->meta.fail_always = 1;
+        for (uint64_t i = 0; i < 300; i++)
+            assert_int_equal(OPS->dealloc(f->b, first + 16 * (i * 7 % 300), 16, 1), 0);
+        check(f->b);
+        f->meta.fail_always = 0;
+        assert_int_equal(OPS->alloc(f->b, 2 * span - first + 16, 1, &pos), ALLOT_E_NO_MEMORY);
+        assert_int_equal(alloc(f->b, 2 * span - first, 1), first);
+    }
+}
+
+/* Downwards, each run is cut off one that starts far below; they share leaves all the same. */
+static void test_firstfit__runs_beyond_the_span_share_leaves(void **state)
+{
+    struct allot_byte *b = ((struct fixture *)*state)->b;
+    const uint64_t count = 10000;
+
+    assert_int_equal(OPS->init(b, 0, UINT64_C(1) << 48), 0);
+    for (uint64_t i = count; i--;)
+        assert_int_equal(OPS->claim(b, (UINT64_C(1) << 40) + 32 * i, 16, 1), 0);
+    check(b);
+    assert_true(OPS->metadata_bytes(b) <= 2 * count * 8);
+}
+
+/* Where few runs are left they share few nodes, and the others are there for runs elsewhere. */
+static void test_firstfit__few_runs_need_few_nodes(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t count = 20000, kept = 60;
+
+    assert_int_equal(OPS->init(f->b, 0, 4 * count * 32), 0);
+    for (uint64_t i = 0; i < count; i++)
+        assert_int_equal(OPS->claim(f->b, i * 32, 16, 1), 0);
+    f->meta.fail_always = 1;
+    for (uint64_t i = 0; i < count; i++)
+        if (i % kept)
+            assert_int_equal(OPS->dealloc(f->b, i * 32, 16, 1), 0);
+    check(f->b);
+    for (uint64_t i = 0; i < count * 9 / 10; i++)
+        assert_int_equal(OPS->claim(f->b, (2 * count + i) * 32, 16, 1), 0);
+    check(f->b);
+    f->meta.fail_always = 0;
+}
+
+/* Leaves are cut by what they span, some of them while nearly full. */
+static void test_firstfit__wide_spaces_against_the_model(void **state)
+{
+    static const struct byte_model_plan plans[] = {
+        {.space = UINT64_C(1) << 42,
+         .size_max = UINT64_C(1) << 28,
+         .align_max = UINT64_C(1) << 30,
+         .live_max = 3000},
+        {.space = UINT64_C(1) << 48,
+         .size_max = UINT64_C(1) << 37,
+         .align_max = UINT64_C(1) << 30,
+         .live_max = 3000},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(plans) / sizeof(plans[0]); i++)
+        assert_true(byte_model_run(&subject, &plans[i], test_seed(0xf1754 + i), 150000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +333,12 @@ int main(void)
         CASE(test_firstfit__aligned_requests_take_the_lowest_hole),
         CASE(test_firstfit__merges_across_leaves),
         CASE(test_firstfit__realloc_across_leaves),
+        CASE(test_firstfit__memory_for_replaced_blocks),
+        CASE(test_firstfit__runs_far_apart),
+        CASE(test_firstfit__runs_at_the_span_of_a_leaf),
+        CASE(test_firstfit__runs_beyond_the_span_share_leaves),
+        CASE(test_firstfit__few_runs_need_few_nodes),
+        cmocka_unit_test(test_firstfit__wide_spaces_against_the_model),
     };
 
     return byte_suite_run() + cmocka_run_group_tests(tests, NULL, NULL);

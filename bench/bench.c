@@ -114,7 +114,7 @@ static void print_line(const char *name, const struct bench_row *row, double our
     if (row->goal >= 0)
         snprintf(goal, sizeof(goal), "<= %.4g  %s", row->goal,
                  ratio <= row->goal ? "met" : "MISSED");
-    printf("| %-39s | %10.5g %-5s | %-25s %10.5g | %7.3g +-%4.1f %% | %-14s |\n", name, ours,
+    printf("| %-48s | %10.5g %-5s | %-25s %10.5g | %7.3g +-%4.1f %% | %-14s |\n", name, ours,
            row->unit, row->yardstick, yardstick, ratio, noise(row), goal);
 }
 
@@ -130,9 +130,9 @@ void bench_report(struct bench *b, const struct bench_row *row)
         print_json(name, row, ours, yardstick, ours / yardstick);
     } else {
         if (b->rows == 0)
-            printf("| %-39s | %-16s | %-36s | %-16s | %-14s |\n|%.41s|%.18s|%.38s|%.18s|%.16s|\n",
+            printf("| %-48s | %-16s | %-36s | %-16s | %-14s |\n|%.50s|%.18s|%.38s|%.18s|%.16s|\n",
                    "name", "ours", "yardstick", "ratio", "goal",
-                   "------------------------------------------------",
+                   "--------------------------------------------------",
                    "------------------------------------------------",
                    "------------------------------------------------",
                    "------------------------------------------------",

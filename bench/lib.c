@@ -7,7 +7,9 @@
  * traces; the pool that b needs; instructions by the number of live blocks. Bitmap pages are in
  * occupancy.c. What it is not: a measurement of the daemon; here a call is a call.
  *
- * All of one workload is measured in turn, malloc among them, in one process and on one core.
+ * All of one workload is measured in turn, malloc among them, in one process and on one core. So is
+ * the in-band TLSF, which tells what of a figure is the machine's: an algorithm's ratio to malloc
+ * on one machine is not the same on another.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "inband.h"
 #include "lib.h"
 #include "machine.h"
 #include "workload.h"
@@ -25,6 +28,9 @@
 #define ALLOCATORS_MAX 8u
 #define MIB            (UINT64_C(1) << 20)
 #define SPACE_PAIRS    200000u
+#define GOAL_IN_BAND   1.5 /* in the traces: TLSF beside the same with its metadata in the blocks */
+
+enum { MALLOC, IN_BAND, OURS }; /* the order of the probes; ours are all the rest */
 
 enum {
     A1,
@@ -48,7 +54,9 @@ enum {
 };
 
 #define LOOP(title, loop) .name = (title), .measure = workload_##loop
-#define TRACE(title)      LOOP(title, trace), .trace = (title), .pool_bytes = 128 * MIB
+#define LIFO(title, loop) LOOP(title, loop), .pool_bytes = 64 * MIB, .repeat = 1
+#define TRACE(title)                                                                               \
+    LOOP(title, trace), .trace = (title), .pool_bytes = 128 * MIB, .repeat = 1, .in_band = true
 #define SMALL_BLOCKS                                                                               \
     .pool_bytes = 128 * MIB, .lo = 16, .hi = 4096, .live = 10000, .repeat = 50000, .warm = 200000
 #define LARGE_BLOCKS                                                                               \
@@ -63,19 +71,20 @@ static const struct lib_workload {
     unsigned live, repeat;
     unsigned warm; /* pairs before the first that counts */
     bool small_pages;
+    bool in_band; /* is reported */
 } workloads[WORKLOADS] = {
-    [A1] = {LOOP("a1", lifo), .pool_bytes = 64 * MIB, .live = 1, .repeat = 200000},
-    [A2] = {LOOP("a2", pinned), .pool_bytes = 64 * MIB, .live = 1, .repeat = 200000},
-    [A3] = {LOOP("a3", lifo), .pool_bytes = 64 * MIB, .live = 1000, .repeat = 100},
-    [B] = {LOOP("b", replace), SMALL_BLOCKS},
-    [C] = {LOOP("c", replace), LARGE_BLOCKS},
+    [A1] = {LIFO("a1", lifo), .live = 1, .in_band = true},
+    [A2] = {LIFO("a2", pinned), .live = 1},
+    [A3] = {LIFO("a3", lifo), .live = 1000},
+    [B] = {LOOP("b", replace), SMALL_BLOCKS, .in_band = true},
+    [C] = {LOOP("c", replace), LARGE_BLOCKS, .in_band = true},
     [SCAN_100] = {LOOP("scan N=100", scan), .pool_bytes = 64 * MIB, .live = 200, .repeat = 500},
     [SCAN_1000] = {LOOP("scan N=1000", scan), .pool_bytes = 64 * MIB, .live = 2000, .repeat = 50},
     [SCAN_5000] = {LOOP("scan N=5000", scan), .pool_bytes = 64 * MIB, .live = 10000, .repeat = 10},
-    [VEC_PUSH] = {TRACE("vec_push_3M"), .repeat = 200},
-    [VEC_SMALL] = {TRACE("vec_rand_free_25K_64"), .repeat = 10},
-    [VEC_LARGE] = {TRACE("vec_rand_free_7500_520"), .repeat = 30},
-    [MAP] = {TRACE("btree_map_50K"), .repeat = 5},
+    [VEC_PUSH] = {TRACE("vec_push_3M")},
+    [VEC_SMALL] = {TRACE("vec_rand_free_25K_64")},
+    [VEC_LARGE] = {TRACE("vec_rand_free_7500_520")},
+    [MAP] = {TRACE("btree_map_50K")},
     [B_SMALL] = {LOOP("b, small pages", replace), SMALL_BLOCKS, .small_pages = true},
     [C_SMALL] = {LOOP("c, small pages", replace), LARGE_BLOCKS, .small_pages = true},
 };
@@ -117,22 +126,30 @@ static double goal_of(const struct allot_byte_ops *ops, int what)
     return BENCH_NO_GOAL;
 }
 
-static void report(struct bench *b, const struct lib_workload *what, struct bench_probe *probes,
-                   size_t n)
+static void report(struct bench *b, const struct lib_workload *what, const struct workload *work,
+                   const struct bench_probe *probes, size_t n)
 {
     char name[64], yardstick[64];
     bool is_scan = what->measure == workload_scan;
 
-    for (size_t i = 1; i < n; i++) {
-        const struct allot_byte_ops *ops = lib_allocators[i - 1];
-        snprintf(name, sizeof(name), "%s, %s", ops->name, what->name);
-        snprintf(yardstick, sizeof(yardstick), "malloc%s", is_scan ? ", free alone" : "");
+    snprintf(yardstick, sizeof(yardstick), "malloc%s", is_scan ? ", free alone" : "");
+    for (size_t i = what->in_band ? IN_BAND : OURS; i < n; i++) {
+        snprintf(name, sizeof(name), "%s, %s", work[i].ops->name, what->name);
         bench_report(b, &(struct bench_row){.name = name,
                                             .unit = "ns",
                                             .ours = &probes[i].series,
                                             .yardstick = yardstick,
-                                            .yardstick_series = &probes[0].series,
-                                            .goal = goal_of(ops, (int)(what - workloads))});
+                                            .yardstick_series = &probes[MALLOC].series,
+                                            .goal = goal_of(work[i].ops, (int)(what - workloads))});
+        if (!what->in_band || work[i].ops != &allot_tlsf)
+            continue;
+        snprintf(name, sizeof(name), "tlsf, %s, beside in-band", what->name);
+        bench_report(b, &(struct bench_row){.name = name,
+                                            .unit = "ns",
+                                            .ours = &probes[i].series,
+                                            .yardstick = bench_inband.name,
+                                            .yardstick_series = &probes[IN_BAND].series,
+                                            .goal = what->trace ? GOAL_IN_BAND : BENCH_NO_GOAL});
     }
 }
 
@@ -183,20 +200,21 @@ static int in_child(struct bench *b, const struct lib_workload *what, struct wor
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
 }
 
-/* malloc is the first of the probes. */
 static int run_workload(struct bench *b, const struct lib_workload *what)
 {
-    struct workload work[ALLOCATORS_MAX + 1] = {0};
+    struct workload work[OURS + ALLOCATORS_MAX] = {[IN_BAND].ops = &bench_inband};
     struct trace trace = {0};
-    size_t n = 0, bytes = (ALLOCATORS_MAX + 1) * sizeof(struct bench_probe);
+    size_t n = OURS, bytes = (OURS + ALLOCATORS_MAX) * sizeof(struct bench_probe);
     struct bench_probe *probes =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int rc = probes != MAP_FAILED ? 0 : -1;
 
     if (!rc && what->trace)
         rc = read_trace(&trace, what->trace);
-    for (; n <= ALLOCATORS_MAX && (n == 0 || lib_allocators[n - 1]); n++)
-        work[n] = (struct workload){.ops = n ? lib_allocators[n - 1] : NULL,
+    for (; n < OURS + ALLOCATORS_MAX && lib_allocators[n - OURS]; n++)
+        work[n].ops = lib_allocators[n - OURS];
+    for (size_t i = 0; i < n; i++)
+        work[i] = (struct workload){.ops = work[i].ops,
                                     .pool_bytes = what->pool_bytes,
                                     .live = what->live,
                                     .repeat = what->repeat,
@@ -208,7 +226,7 @@ static int run_workload(struct bench *b, const struct lib_workload *what)
     if (!rc)
         rc = in_child(b, what, work, probes, n);
     if (!rc)
-        report(b, what, probes, n);
+        report(b, what, work, probes, n);
     else
         fprintf(stderr, "bench: workload %s failed\n", what->name);
     if (probes != MAP_FAILED)
@@ -244,8 +262,12 @@ static int run_space(struct bench *b, const struct allot_byte_ops *ops)
 
 static int run(struct bench *b)
 {
+    static const struct workload_replacing proof = {
+        .lo = 1, .hi = 4096, .live = 200, .pairs = 20000};
     int rc = machine_pin(0);
 
+    if (!rc)
+        rc = workload_proof(&bench_inband, &proof);
     for (size_t i = 0; i < WORKLOADS && !rc; i++)
         rc = run_workload(b, &workloads[i]);
     if (!rc)

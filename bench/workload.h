@@ -61,9 +61,9 @@ struct workload {
     uint64_t pool_bytes;
     bool small_pages; /* of 4 KiB, in the pool */
     unsigned live;    /* blocks: depth of the stack, or number of those that are replaced */
-    unsigned repeat;
-    unsigned warm;   /* pairs when replacing begins, uncounted: until all pages were touched */
-    uint64_t lo, hi; /* sizes */
+    unsigned repeat;  /* of a round; workload_lifo, _pinned and _trace double it to 5 ms or more */
+    unsigned warm;    /* pairs when replacing begins, uncounted: until all pages were touched */
+    uint64_t lo, hi;  /* sizes */
     const struct trace *trace;
 
     struct workload_meta meta;
@@ -85,15 +85,19 @@ double workload_trace(void *workload);
 int workload_open(struct workload *w);
 void workload_close(struct workload *w);
 
+struct workload_replacing {
+    uint64_t lo, hi;
+    unsigned live, pairs;
+};
+
+/* Replacing with every byte of each block written and found again, and the allocator's own check
+ * after each pair; at last all is free in one piece. 0, or -1 and said what is wrong. */
+int workload_proof(const struct allot_byte_ops *ops, const struct workload_replacing *r);
+
 /* The smallest pool, to 0.1 %, in which replacing runs unrefused, and the peaks of what it held and
  * asked for. */
 struct workload_space {
     double pool, metadata, requested;
-};
-
-struct workload_replacing {
-    uint64_t lo, hi;
-    unsigned live, pairs;
 };
 
 int workload_space(const struct allot_byte_ops *ops, const struct workload_replacing *r,

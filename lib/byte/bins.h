@@ -6,8 +6,8 @@
  * it 32 bins for each power of two; a bitmap of the bins that are not empty, under a one-word
  * summary, finds the next of them by two bit scans.
  *
- * A bin of one size is a doubly linked list. A wide bin is a trie over the scattered node indices
- * that is also a heap by size: its root is its largest run. So an own-bin look is one comparison, a
+ * A bin of one size is a doubly linked list. A wide bin is a trie over the node indices that is
+ * also a heap by size: its root is its largest run. So an own-bin look is one comparison, a
  * request for exactly the largest run is never lost to rounding, and no number of runs in one bin
  * makes anything slower than the 32 levels that an index can have.
  *
@@ -112,31 +112,36 @@ static inline uint64_t bins_largest(const struct bins *b, const struct node *at)
     return bin ? node_size(&at[b->head[bin]]) : 0;
 }
 
-/* Sets or clears the bin's bit, without a branch: which of both is as good as random. */
-static inline void bins_mark(struct bins *b, uint32_t bin, bool filled)
+static inline void bins_fill(struct bins *b, uint32_t bin)
 {
-    uint32_t word = bin / 64;
-    uint64_t bits = b->map[word] & ~(UINT64_C(1) << (bin % 64));
-
-    bits |= (uint64_t)filled << (bin % 64);
-    b->map[word] = bits;
-    b->summary = (b->summary & ~(UINT64_C(1) << word)) | (uint64_t)(bits != 0) << word;
+    b->map[bin / 64] |= UINT64_C(1) << (bin % 64);
+    b->summary |= UINT64_C(1) << (bin / 64);
 }
 
-/* Puts `i` where its size says on the way that its scattered index says; whom it displaces goes on
- * down its own way, which is the same up to there. */
+/* Clears the bit of a bin that is empty now, and was not. No branch: which of both is as good as
+ * random. */
+static inline void bins_drain(struct bins *b, uint32_t bin, bool is_empty)
+{
+    uint64_t bits = b->map[bin / 64] ^ (uint64_t)is_empty << (bin % 64);
+
+    b->map[bin / 64] = bits;
+    b->summary ^= (uint64_t)(bits == 0) << (bin / 64);
+}
+
+/* Puts `i` where its size says on the way that its index says, lowest bit first; whom it displaces
+ * goes on down its own way, which is the same up to there. */
 static inline void bins_trie_insert(struct node *at, uint32_t *link, uint32_t i)
 {
-    uint32_t way = node_scatter(i);
+    uint32_t way = i;
 
-    for (uint32_t bit = 1u << 31; *link; bit >>= 1) {
+    for (uint32_t bit = 1; *link; bit <<= 1) {
         uint32_t here = *link;
 
         if (at[i].size > at[here].size) {
             at[i].link[0] = at[here].link[0];
             at[i].link[1] = at[here].link[1];
             *link = i;
-            way = node_scatter(here);
+            way = here;
             link = &at[i].link[(way & bit) != 0];
             i = here;
         } else {
@@ -151,10 +156,10 @@ static inline void bins_trie_insert(struct node *at, uint32_t *link, uint32_t i)
 /* The larger child moves up, again and again, until the gap is at a leaf. */
 static inline void bins_trie_remove(struct node *at, uint32_t *link, uint32_t i)
 {
-    uint32_t way = node_scatter(i), child[2] = {at[i].link[0], at[i].link[1]};
+    uint32_t child[2] = {at[i].link[0], at[i].link[1]};
 
-    for (uint32_t bit = 1u << 31; *link != i; bit >>= 1)
-        link = &at[*link].link[(way & bit) != 0];
+    for (uint32_t bit = 1; *link != i; bit <<= 1)
+        link = &at[*link].link[(i & bit) != 0];
     while (child[0] || child[1]) {
         /* at[0] has a size of 0: any run is larger than no child. */
         uint32_t side = node_size(&at[child[1]]) > node_size(&at[child[0]]);
@@ -169,37 +174,37 @@ static inline void bins_trie_remove(struct node *at, uint32_t *link, uint32_t i)
     *link = 0;
 }
 
-static __attribute__((noinline)) void bins_insert_wide(struct bins *b, struct node *at, uint32_t i,
-                                                       uint32_t bin)
+static __attribute__((noinline)) int bins_insert_wide(struct bins *b, struct node *at, uint32_t i,
+                                                      uint32_t bin)
 {
     bins_trie_insert(at, &b->head[bin], i);
-    bins_mark(b, bin, true);
+    bins_fill(b, bin);
+    return 0;
 }
 
 static __attribute__((noinline)) void bins_remove_wide(struct bins *b, struct node *at, uint32_t i,
                                                        uint32_t bin)
 {
     bins_trie_remove(at, &b->head[bin], i);
-    bins_mark(b, bin, b->head[bin] != 0);
+    bins_drain(b, bin, !b->head[bin]);
 }
 
-/* The node's size and state are set already. */
-static inline void bins_insert(struct bins *b, struct node *at, uint32_t i)
+/* `size` is the node's, which is set already; its state does not matter. 0, so that who calls it
+ * last need not come back. */
+static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint64_t size)
 {
-    uint32_t bin = bins_of(at[i].size), head;
+    uint32_t bin = bins_of(size), head;
 
-    if (bin >= BINS_EXACT) {
-        bins_insert_wide(b, at, i, bin);
-        return;
-    }
+    if (bin >= BINS_EXACT)
+        return bins_insert_wide(b, at, i, bin);
     /* The links of at[0] are written to, never read. */
     head = b->head[bin];
     at[i].link[0] = 0;
     at[i].link[1] = head;
     at[head].link[0] = i;
     b->head[bin] = i;
-    b->map[bin / 64] |= UINT64_C(1) << (bin % 64);
-    b->summary |= UINT64_C(1) << (bin / 64);
+    bins_fill(b, bin);
+    return 0;
 }
 
 static inline void bins_remove(struct bins *b, struct node *at, uint32_t i)
@@ -216,7 +221,7 @@ static inline void bins_remove(struct bins *b, struct node *at, uint32_t i)
     link = &b->head[bin];
     link = prev ? &at[prev].link[1] : link;
     *link = next;
-    bins_mark(b, bin, (prev | next) != 0);
+    bins_drain(b, bin, !(prev | next));
 }
 
 #endif

@@ -94,7 +94,7 @@ static inline void pair_give(struct buddy *d, uint32_t *link)
 {
     uint32_t i = *link;
 
-    nodes_drop_block(&d->nodes, link);
+    nodes_drop_block(&d->nodes, link, i);
     nodes_give(&d->nodes, i);
 }
 

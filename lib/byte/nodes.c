@@ -10,7 +10,7 @@
  */
 #include "nodes.h"
 
-#define NODES_FIRST    16u
+#define NODES_FIRST    NODES_GROUP
 #define NODES_DOUBLING 4096u
 
 static bool resize(struct nodes *n, void **array, uint32_t *capacity, uint32_t want, size_t each)
@@ -66,6 +66,7 @@ void nodes_forget(struct nodes *n)
     n->bucket[1] = 0;
     n->buckets = 2;
     n->mask = 1;
+    n->half = 0;
 }
 
 bool nodes_init(struct nodes *n, const struct allot_meta *meta)
@@ -152,7 +153,7 @@ int nodes_check(const struct nodes *n)
     if (line)
         return line;
     CHECK(n->buckets <= n->bucket_capacity && n->buckets >= 2 * n->used);
-    CHECK(n->buckets > n->mask >> 1 && n->buckets - 1 <= n->mask);
+    CHECK(n->half == n->mask >> 1 && n->buckets > n->half && n->buckets - 1 <= n->mask);
     for (uint32_t b = 0; b < n->buckets; b++) {
         for (uint32_t i = n->bucket[b]; i; i = n->at[i].link[0]) {
             CHECK(i < n->top && nodes_bucket(n, n->at[i].pos) == &n->bucket[b]);

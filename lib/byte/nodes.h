@@ -62,6 +62,7 @@ struct nodes {
     uint32_t buckets;
     uint32_t bucket_capacity;
     uint32_t mask; /* 2^k - 1 >= buckets - 1, the smallest */
+    uint32_t half; /* mask / 2 */
 };
 
 bool nodes_init(struct nodes *n, const struct allot_meta *meta);
@@ -189,13 +190,14 @@ static inline uint32_t node_scatter(uint32_t i)
 }
 
 /* Blocks that start within the same 256 bytes have buckets side by side: what is used together is
- * often together. The place of the 16 is random, so any pattern of positions spreads evenly. */
+ * often together. The place of the 16 is random, so any pattern of positions spreads evenly: turned
+ * round, the product has its best bits first. */
 static inline uint32_t nodes_hash(uint64_t pos)
 {
-    uint64_t x = pos / NODE_GRANULE, group = x / 16;
+    uint64_t group = pos / NODE_GRANULE / 16;
 
-    group ^= group >> 32;
-    return (uint32_t)((group * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)(x % 16);
+    return (uint32_t)__builtin_bswap64(group * 0x9E3779B97F4A7C15u) +
+           (uint32_t)(pos / NODE_GRANULE);
 }
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)
@@ -204,7 +206,7 @@ static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)
 
     /* What is not yet split off is in the bucket without the top bit. No branch: it is as good as
      * random. */
-    return &n->bucket[b & (n->mask >> 1 | (0u - (b < n->buckets)))];
+    return &n->bucket[b & (n->half | (0u - (b < n->buckets)))];
 }
 
 /* The link that names the block at `pos`, or the 0 that ends its chain. */
@@ -221,9 +223,11 @@ static inline void nodes_split_bucket(struct nodes *n)
 {
     uint32_t fresh = n->buckets, *from, *to;
 
-    if (fresh > n->mask)
+    if (fresh > n->mask) {
+        n->half = n->mask;
         n->mask = 2 * n->mask + 1;
-    from = &n->bucket[fresh & (n->mask >> 1)];
+    }
+    from = &n->bucket[fresh & n->half];
     to = &n->bucket[fresh];
     n->buckets++;
     for (uint32_t i = *from; i; i = n->at[i].link[0]) {
@@ -262,10 +266,10 @@ static inline void nodes_add_block(struct nodes *n, uint32_t i)
     nodes_link_block(n, i);
 }
 
-/* `link` as from nodes_find(). */
-static inline void nodes_drop_block(struct nodes *n, uint32_t *link)
+/* `link`, which names `i`, as from nodes_find(). */
+static inline void nodes_drop_block(struct nodes *n, uint32_t *link, uint32_t i)
 {
-    *link = n->at[*link].link[0];
+    *link = n->at[i].link[0];
     n->used--;
 }
 

@@ -29,7 +29,7 @@
 #include "tree.h"
 
 #define ALIGNED_TRIES 64
-#define READY_MAX     16 /* bounds the buckets that are split at once */
+#define READY_MAX     64 /* bounds the buckets that are split at once */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define POSITION_END  (UINT64_C(1) << 63)
 
@@ -95,21 +95,22 @@ static void tlsf_destroy(struct allot_byte *b)
 /* Free runs, by size or by position. What alloc and dealloc call last returns their 0, so that they
  * need not come back and save no registers. */
 
-static __attribute__((noinline)) int run_insert(struct tlsf *t, uint32_t i)
+ALWAYS_INLINE int run_insert(struct tlsf *t, uint32_t i)
 {
+    struct node *at = t->nodes.at;
     uint32_t top = t->top;
+    uint64_t size = at[i].size, top_size = at[top].size;
 
     if (__builtin_expect(t->by_position, 0)) {
-        tree_insert(t->nodes.at, &t->runs, i);
+        tree_insert(at, &t->runs, i);
         return 0;
     }
-    if (t->nodes.at[i].size > t->nodes.at[top].size) {
+    if (size > top_size) {
         t->top = i;
         i = top;
+        size = top_size;
     }
-    if (i)
-        bins_insert(&t->bins, t->nodes.at, i);
-    return 0;
+    return i ? bins_insert(&t->bins, at, i, size) : 0;
 }
 
 static inline void run_remove(struct tlsf *t, uint32_t i)
@@ -500,14 +501,17 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
     return 0;
 }
 
-/* For alignments above the granule, and to get ready. `size` is rounded and available. */
+/* Any request. */
 static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size, uint64_t align,
                                                   uint64_t *ret_pos)
 {
     uint64_t pos;
     uint32_t run;
+    int err = round_request(size, align, &size);
 
-    if (!reserve(t, 2))
+    if (err)
+        return err;
+    if (size > available(t) || !reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
     want_bins(t);
     run = align <= NODE_GRANULE ? run_find(t, size) : find_aligned(t, size, align);
@@ -524,14 +528,13 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
 {
     struct tlsf *t = tlsf_of(b);
     uint32_t run;
-    int err = round_request(size, align, &size);
 
-    if (err)
-        return err;
-    if (size > available(t))
-        return ALLOT_E_NO_MEMORY;
-    if (__builtin_expect(!t->ready || align > NODE_GRANULE, 0))
+    /* What is invalid goes there as well: less 1, a 0 is more than any other. */
+    if (__builtin_expect(!t->ready || size - 1 >= available(t) || align - 1 >= NODE_GRANULE ||
+                             align & (align - 1),
+                         0))
         return alloc_slowly(t, size, align, ret_pos);
+    size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
     run = run_find(t, size);
     if (!run)
         return ALLOT_E_NO_MEMORY;
@@ -574,30 +577,38 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     return 0;
 }
 
-/* The link to the block that alloc() returned at `pos` for `*size` (rounded here) and `align`. */
-ALWAYS_INLINE int find_block(const struct tlsf *t, uint64_t pos, uint64_t *size, uint64_t align,
-                             uint32_t **ret_link)
+/* The block that alloc() returned at `pos` for `size` and `align`, and the link to it; 0 if there
+ * is none. */
+static inline uint32_t find_block(const struct tlsf *t, uint64_t pos, uint64_t size, uint64_t align,
+                                  uint32_t **ret_link)
 {
-    int err = round_request(*size, align, size);
+    uint32_t *link = nodes_find(&t->nodes, pos), block = *link;
 
-    if (err)
-        return err;
-    *ret_link = nodes_find(&t->nodes, pos);
-    if (!**ret_link || t->nodes.at[**ret_link].size != *size || !ALLOT_IS_ALIGNED(pos, align))
-        return ALLOT_E_NOT_ALLOCATED;
-    return 0;
+    /* An invalid size is rounded to 0, which is no block's. */
+    if (!block || t->nodes.at[block].size != ALLOT_ALIGN_UP(size, NODE_GRANULE) || !align ||
+        (pos | align) & (align - 1))
+        return 0;
+    *ret_link = link;
+    return block;
+}
+
+/* Why there is none. */
+static __attribute__((noinline)) int no_block(uint64_t size, uint64_t align)
+{
+    int err = round_request(size, align, &size);
+
+    return err ? err : ALLOT_E_NOT_ALLOCATED;
 }
 
 static int tlsf_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct tlsf *t = tlsf_of(b);
-    uint32_t *link, block;
-    int err = find_block(t, pos, &size, align, &link);
+    uint32_t *link, block = find_block(t, pos, size, align, &link);
 
-    if (err)
-        return err;
-    block = *link;
-    nodes_drop_block(&t->nodes, link);
+    if (__builtin_expect(!block, 0))
+        return no_block(size, align);
+    size = t->nodes.at[block].size;
+    nodes_drop_block(&t->nodes, link, block);
     t->used -= size;
     return run_free(t, block, pos, size);
 }
@@ -611,11 +622,12 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     uint32_t *link, block, next;
     int err = round_request(new_size, align, &new_size);
 
-    if (!err)
-        err = find_block(t, pos, &size, align, &link);
     if (err)
         return err;
-    block = *link;
+    block = find_block(t, pos, size, align, &link);
+    if (!block)
+        return no_block(size, align);
+    size = at[block].size;
     next = at[block].next;
     spare = node_is_free(&at[next]) ? node_size(&at[next]) : 0;
     t->recent = next; /* whoever is refused may want to know what is there */

@@ -54,7 +54,7 @@ static int check_range(const struct tlsf *t, uint32_t header, struct tally *tall
     return 0;
 }
 
-/* Adds the nodes of the trie at `root`, whose indices scatter to the `depth` first bits of `way`.
+/* Adds the nodes of the trie at `root`, whose indices have the lowest `depth` bits of `way`.
  * Recursion is at most 32 deep. */
 static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_t depth,
                       uint32_t way, uint32_t *count)
@@ -63,7 +63,7 @@ static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_
 
     CHECK(root < t->nodes.top && node_state(&at[root]) == NODE_FREE);
     CHECK(bins_of(at[root].size) == bin && root != t->top && ++*count <= t->nodes.taken);
-    CHECK(depth == 0 || (node_scatter(root) ^ way) >> (32 - depth) == 0);
+    CHECK(!((root ^ way) & ((UINT64_C(1) << depth) - 1)));
     for (uint32_t side = 0; side < 2; side++) {
         uint32_t child = at[root].link[side];
         int line;
@@ -71,7 +71,7 @@ static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_
         if (!child)
             continue;
         CHECK(depth < 32 && at[child].size <= at[root].size);
-        line = check_trie(t, child, bin, depth + 1, way | side << (31 - depth), count);
+        line = check_trie(t, child, bin, depth + 1, way | side << depth, count);
         if (line)
             return line;
     }

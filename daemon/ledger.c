@@ -288,13 +288,15 @@ void ledger_entry_intend(struct ledger_entry *entry, uint32_t record, uint32_t r
     atomic_store_explicit(&entry->new_word, new_word, memory_order_release);
 }
 
-/* Whether the committing store of an entry happened, and the value that its answer carries. */
+/* Whether the committing store of an entry happened, and what its answer carries. */
 static bool entry_committed(const struct ledger *ledger, const struct ledger_entry *e,
-                            uint64_t *ret_value)
+                            uint64_t *ret_value, uint64_t *ret_generation)
 {
     const struct ledger_record *record;
+    const ledger_reference *references;
 
     *ret_value = 0;
+    *ret_generation = 0;
     if (e->old_word == e->new_word || e->pool >= POOLS_MAX)
         return false;
     if (e->op == ALLOT__OP__OP_ADD_MEMORY) {
@@ -306,6 +308,7 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
         e->reference >= ledger->pools[e->pool].references_top || e->reference >= ALLOCATIONS_MAX)
         return false;
     record = &ledger_records(ledger, e->pool)[e->record];
+    references = ledger_references(ledger, e->pool);
     switch (e->op) {
     case ALLOT__OP__OP_ALLOC:
     case ALLOT__OP__OP_ALLOC_PAGES:
@@ -313,11 +316,16 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
     case ALLOT__OP__OP_ALLOC_IDS:
     case ALLOT__OP__OP_ALLOC_IDS_AT:
         *ret_value = record->position;
-        return ledger_references(ledger, e->pool)[e->reference] == e->new_word;
+        *ret_generation = record->generation;
+        return references[e->reference] == e->new_word;
+    case ALLOT__OP__OP_ACQUIRE:
+        *ret_value = record->size;
+        return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_FREE:
     case ALLOT__OP__OP_FREE_PAGES:
     case ALLOT__OP__OP_FREE_IDS:
-        return ledger_references(ledger, e->pool)[e->reference] != e->old_word;
+    case ALLOT__OP__OP_RELEASE:
+        return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_RESIZE:
         *ret_value = record->position;
         return record->size == e->new_word;
@@ -331,11 +339,12 @@ void ledger_journal_settle(const struct ledger *ledger, unsigned slot)
     for (unsigned i = 0; i < CODEC_INFLIGHT_MAX; i++) {
         struct ledger_entry *e = ledger_entry(ledger, slot, i);
         uint64_t value;
+        uint64_t generation;
 
         if (!e->number || e->result)
             continue;
-        if (entry_committed(ledger, e, &value))
-            ledger_entry_finish(e, ALLOT__ERROR__E_OK, value);
+        if (entry_committed(ledger, e, &value, &generation))
+            ledger_entry_finish(e, ALLOT__ERROR__E_OK, value, generation);
         else
             atomic_store_explicit(&e->number, 0, memory_order_release);
     }

@@ -19,7 +19,7 @@
 
 /* ---- what lies in the file ---- */
 
-#define LEDGER_LAYOUT 1u
+#define LEDGER_LAYOUT 2u
 
 enum record_kind { RECORD_BYTES = 1, RECORD_PAGES = 2, RECORD_IDS = 3 };
 
@@ -27,21 +27,21 @@ enum record_kind { RECORD_BYTES = 1, RECORD_PAGES = 2, RECORD_IDS = 3 };
 struct ledger_record {
     uint64_t position;
     _Atomic uint64_t size; /* as asked for: bytes; bytes of the pages; IDs. Resizing is one store */
-    uint64_t time_ns;      /* CLOCK_REALTIME of the grant */
-    uint32_t generation;   /* of this record's slot: rises with each use */
+    uint64_t generation;   /* of the grant: no other in this pool ever had it */
+    uint32_t time_s;       /* CLOCK_REALTIME of the grant */
     uint32_t tag;
-    uint32_t uid;     /* whom it is charged to */
-    uint16_t creator; /* session slot */
-    uint8_t kind;     /* enum record_kind */
+    uint32_t uid; /* whom it is charged to, until its last reference goes */
+    uint16_t unused;
+    uint8_t kind; /* enum record_kind */
     uint8_t align_log2;
 };
 
 /* One reference, in one word: its store makes it live, storing 0 ends it. */
 typedef _Atomic uint64_t ledger_reference;
 
-static inline uint64_t ledger_reference_word(unsigned slot, uint32_t generation, uint32_t record)
+static inline uint64_t ledger_reference_word(unsigned slot, uint64_t generation, uint32_t record)
 {
-    return (uint64_t)(slot + 1) << 48 | (uint64_t)(generation & 0xffff) << 32 | record;
+    return (uint64_t)(slot + 1) << 48 | (generation & 0xffff) << 32 | record;
 }
 
 static inline unsigned ledger_reference_slot(uint64_t word)
@@ -68,8 +68,8 @@ struct ledger_entry {
     uint64_t old_word;         /* what the committing store replaces … */
     _Atomic uint64_t new_word; /* … and by what */
     uint64_t value;            /* the answer's value */
+    uint64_t generation;       /* the answer's, for a grant */
     _Atomic uint64_t result;   /* 0: not answered; else LEDGER_ANSWERED | Allot__Error */
-    uint64_t unused;
 };
 
 #define LEDGER_ANSWERED (1ull << 32)
@@ -91,9 +91,10 @@ struct ledger_pool {
     uint64_t page_size;
     uint64_t ids;
     _Atomic uint64_t size;           /* bytes managed */
+    _Atomic uint64_t generation;     /* of the last grant; the first is random, see pool.c */
     _Atomic uint32_t records_top;    /* records and references below these were used once; above, */
     _Atomic uint32_t references_top; /* the file is never read */
-    uint64_t unused[15];
+    uint64_t unused[14];
 };
 
 /* ---- the open ledger ---- */
@@ -156,9 +157,10 @@ void ledger_entry_intend(struct ledger_entry *entry, uint32_t record, uint32_t r
 
 /* Stores the answer: the operation is over, whatever happens now. */
 static inline void ledger_entry_finish(struct ledger_entry *entry, Allot__Error error,
-                                       uint64_t value)
+                                       uint64_t value, uint64_t generation)
 {
     entry->value = value;
+    entry->generation = generation;
     atomic_store_explicit(&entry->result, LEDGER_ANSWERED | (uint64_t)error, memory_order_release);
 }
 

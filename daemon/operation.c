@@ -3,9 +3,10 @@
  * What a pool does for a request, one item at a time.
  *
  * The order of a grant: reserve in the allocator, commit memory, fill the record, intent in the
- * journal, the reference's store, answer in the journal. Of a release: intent, the reference's
- * store, allocator, answer. A crash between any two loses nothing and leaks nothing: the store of
- * the reference decides, the journal tells which way, allocators and sums are derived.
+ * journal, the reference's store, answer in the journal. Of an acquire: intent, the reference's
+ * store, answer. Of a release: intent, the reference's store, allocator if it was the last one,
+ * answer. A crash between any two loses nothing and leaks nothing: the store of the reference
+ * decides, the journal tells which way, allocators and sums are derived.
  *
  * What it is not: it does not judge rights (service.c) nor wait for memory (the caller does,
  * between pool_execute() and pool_finish(), without any lock).
@@ -56,6 +57,12 @@ static enum record_kind op_kind(Allot__Op op)
     }
 }
 
+/* Whether it names what it is about by a ticket. */
+static bool has_ticket(Allot__Op op)
+{
+    return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE;
+}
+
 /* The unit of the operation's sizes, in what the record counts. */
 static uint64_t op_unit(const struct pool *pool, Allot__Op op)
 {
@@ -66,7 +73,7 @@ static void answer(struct pool_operation *o, int rc, uint64_t value)
 {
     o->error = (Allot__Error)-rc;
     o->value = value;
-    ledger_entry_finish(o->entry, o->error, value);
+    ledger_entry_finish(o->entry, o->error, value, o->generation);
 }
 
 /* ---- allocators, by kind ---- */
@@ -242,7 +249,8 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     struct timespec now;
 
     /* While this grant waited for memory, others may have taken the place for its tag. */
-    if (!tally_reserve(&pool->tags) || !records_reserve(&pool->records, &record, &reference)) {
+    if (!tally_reserve(&pool->tags) || !records_reserve_reference(&pool->records, &reference) ||
+        !records_reserve(&pool->records, &record)) {
         give_back(pool, op_kind(o->op), o->position, size, o->align);
         tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                      kind_ids(op_kind(o->op), size));
@@ -253,17 +261,18 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     struct ledger_record *r = &pool->records.record[record];
     r->position = o->position;
     r->size = size;
-    r->time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    r->time_s = (uint32_t)now.tv_sec;
     r->tag = o->tag;
     r->uid = o->uid;
-    r->creator = (uint16_t)o->slot;
     r->kind = (uint8_t)op_kind(o->op);
     r->align_log2 = (uint8_t)__builtin_ctzll(o->align);
     uint64_t word = ledger_reference_word(o->slot, r->generation, record);
     ledger_entry_intend(o->entry, record, reference, 0, word);
     records_commit(&pool->records, record, reference, word);
-    pool_count_in(pool, r, o->slot);
+    pool_count_in(pool, r);
+    pool_hold(pool, r, o->slot);
     pool->low = records_low(&pool->records);
+    o->generation = r->generation;
     answer(o, 0, o->position);
 }
 
@@ -311,13 +320,33 @@ static void undo_alloc(struct pool *pool, struct pool_operation *o)
                  kind_ids(op_kind(o->op), size));
 }
 
-/* ---- releases ---- */
+/* ---- references ---- */
+
+/* The live record that the operation names: by its position, or by a ticket, whose generation must
+ * be the record's own. */
+static uint32_t find(const struct pool *pool, const struct pool_operation *o)
+{
+    uint64_t kind = op_kind(o->op);
+    uint64_t position = o->position;
+
+    if (has_ticket(o->op)) {
+        kind = position >> CODEC_KIND_SHIFT;
+        position &= (1ull << CODEC_KIND_SHIFT) - 1;
+        if (kind < RECORD_BYTES || kind > RECORD_IDS)
+            return RECORDS_NONE;
+    }
+    uint32_t record = records_find(&pool->records, (enum record_kind)kind, position);
+    if (record != RECORDS_NONE && has_ticket(o->op) &&
+        pool->records.record[record].generation != o->generation)
+        return RECORDS_NONE;
+    return record;
+}
 
 /* The live record that the operation names and the session's reference to it. */
 static int find_held(const struct pool *pool, const struct pool_operation *o, uint32_t *ret_record,
                      uint32_t *ret_reference)
 {
-    uint32_t record = records_find(&pool->records, op_kind(o->op), o->position);
+    uint32_t record = find(pool, o);
 
     if (record == RECORDS_NONE)
         return ALLOT_E_NOT_ALLOCATED;
@@ -331,15 +360,43 @@ static int find_held(const struct pool *pool, const struct pool_operation *o, ui
 static void release(struct pool *pool, uint32_t record, uint32_t reference)
 {
     const struct ledger_record *r = &pool->records.record[record];
-    unsigned slot = ledger_reference_slot(pool->records.reference[reference]);
 
+    pool_unhold(pool, r, ledger_reference_slot(pool->records.reference[reference]));
     if (!records_drop(&pool->records, reference))
         return;
-    pool_count_out(pool, r, slot);
+    pool_count_out(pool, r);
     give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
 }
 
-static void free_locked(struct pool *pool, struct pool_operation *o)
+static void acquire_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record = find(pool, o);
+    uint32_t reference;
+
+    assert(pool->locked);
+    o->generation = 0; /* the asker knows it */
+    if (record == RECORDS_NONE) {
+        answer(o, ALLOT_E_NOT_ALLOCATED, 0);
+        return;
+    }
+    const struct ledger_record *r = &pool->records.record[record];
+    /* One reference a session: how often a process took it is counted there. */
+    if (records_reference_of(&pool->records, record, o->slot) == RECORDS_NONE) {
+        if (!records_reserve_reference(&pool->records, &reference)) {
+            answer(o, -ALLOT__ERROR__E_LIMIT, 0);
+            return;
+        }
+        uint64_t word = ledger_reference_word(o->slot, r->generation, record);
+        ledger_entry_intend(o->entry, record, reference, 0, word);
+        records_commit_reference(&pool->records, reference, word);
+        pool_hold(pool, r, o->slot);
+        pool->low = records_low(&pool->records);
+    }
+    answer(o, 0, r->size);
+}
+
+/* A free or a release: whether what goes is the last reference makes no difference to the asker. */
+static void release_locked(struct pool *pool, struct pool_operation *o)
 {
     uint32_t record;
     uint32_t reference;
@@ -355,6 +412,7 @@ static void free_locked(struct pool *pool, struct pool_operation *o)
         ledger_entry_intend(o->entry, record, reference, pool->records.reference[reference], 0);
         release(pool, record, reference);
     }
+    o->generation = 0;
     answer(o, rc, 0);
 }
 
@@ -368,7 +426,7 @@ static void resize(struct pool *pool, struct pool_operation *o, uint32_t record,
     ledger_entry_intend(o->entry, record, reference, old, o->size);
     atomic_store_explicit(&r->size, o->size, memory_order_release);
     tally_resize(&pool->tags, r->tag, old, o->size);
-    pool->holdings[o->slot].bytes += o->size - old;
+    pool->holdings[o->slot].bytes += o->size - old; /* nobody else holds it */
     pool->used_bytes += o->size - old;
     answer(o, 0, o->position);
 }
@@ -382,6 +440,8 @@ static enum pool_step resize_locked(struct pool *pool, struct pool_operation *o)
     assert(pool->locked);
     if (!rc && (o->size == 0 || o->size > INT64_MAX))
         rc = ALLOT_E_INVALID;
+    if (!rc && !records_is_sole(&pool->records, record, reference))
+        rc = -ALLOT__ERROR__E_SHARED;
     if (rc) {
         answer(o, rc, 0);
         return POOL_DONE;
@@ -463,7 +523,11 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
     case ALLOT__OP__OP_FREE:
     case ALLOT__OP__OP_FREE_PAGES:
     case ALLOT__OP__OP_FREE_IDS:
-        free_locked(pool, o);
+    case ALLOT__OP__OP_RELEASE:
+        release_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_ACQUIRE:
+        acquire_locked(pool, o);
         break;
     case ALLOT__OP__OP_RESIZE:
         step = resize_locked(pool, o);

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,31 +53,40 @@ void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size)
         pool->committed[page / 64] |= 1ull << page % 64;
 }
 
-void pool_count_in(struct pool *pool, const struct ledger_record *record, unsigned slot)
+void pool_hold(struct pool *pool, const struct ledger_record *record, unsigned slot)
 {
-    uint64_t bytes = kind_bytes(record->kind, record->size);
-    uint64_t ids = kind_ids(record->kind, record->size);
     struct pool_holding *holding = &pool->holdings[slot];
 
-    tally_add(&pool->tags, record->tag, bytes, ids);
     holding->allocations++;
-    holding->bytes += bytes;
-    holding->ids += ids;
+    holding->bytes += kind_bytes(record->kind, record->size);
+    holding->ids += kind_ids(record->kind, record->size);
+}
+
+void pool_unhold(struct pool *pool, const struct ledger_record *record, unsigned slot)
+{
+    struct pool_holding *holding = &pool->holdings[slot];
+
+    holding->allocations--;
+    holding->bytes -= kind_bytes(record->kind, record->size);
+    holding->ids -= kind_ids(record->kind, record->size);
+}
+
+void pool_count_in(struct pool *pool, const struct ledger_record *record)
+{
+    uint64_t bytes = kind_bytes(record->kind, record->size);
+
+    tally_add(&pool->tags, record->tag, bytes, kind_ids(record->kind, record->size));
     pool->used_bytes += bytes;
     pool->counts[record->kind]++;
 }
 
-void pool_count_out(struct pool *pool, const struct ledger_record *record, unsigned slot)
+void pool_count_out(struct pool *pool, const struct ledger_record *record)
 {
     uint64_t bytes = kind_bytes(record->kind, record->size);
     uint64_t ids = kind_ids(record->kind, record->size);
-    struct pool_holding *holding = &pool->holdings[slot];
 
     tally_remove(&pool->tags, record->tag, bytes, ids);
     tally_remove(&pool->users, record->uid, bytes, ids);
-    holding->allocations--;
-    holding->bytes -= bytes;
-    holding->ids -= ids;
     pool->used_bytes -= bytes;
     pool->counts[record->kind]--;
 }
@@ -191,16 +201,13 @@ static int claim_record(struct pool *pool, const struct ledger_record *r)
     }
 }
 
-/* Rebuilds allocators and sums from the live records. */
+/* Rebuilds allocators and sums from the live records and their references. */
 static int rebuild(struct pool *pool)
 {
-    uint32_t top = pool->info->references_top;
-
-    for (uint32_t i = 0; i < top; i++) {
-        uint64_t word = pool->records.reference[i];
-        if (!word)
+    for (uint32_t i = 0; i < pool->info->records_top; i++) {
+        const struct ledger_record *r = &pool->records.record[i];
+        if (!records_is_live(&pool->records, i))
             continue;
-        const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
         if (!tally_reserve(&pool->users) || !tally_reserve(&pool->tags))
             return -ENOMEM;
         int rc = r->align_log2 < 64 ? claim_record(pool, r) : ALLOT_E_INVALID;
@@ -213,7 +220,13 @@ static int rebuild(struct pool *pool)
         if (r->kind != RECORD_IDS)
             pool_mark_committed(pool, r->position, r->size); /* touched or not */
         tally_add(&pool->users, r->uid, kind_bytes(r->kind, r->size), kind_ids(r->kind, r->size));
-        pool_count_in(pool, r, ledger_reference_slot(word));
+        pool_count_in(pool, r);
+    }
+    for (uint32_t i = 0; i < pool->info->references_top; i++) {
+        uint64_t word = pool->records.reference[i];
+        if (word)
+            pool_hold(pool, &pool->records.record[ledger_reference_record(word)],
+                      ledger_reference_slot(word));
     }
     int rc = region_committed(pool->fd, visit_committed, pool);
     return rc ? rc : pool_check(pool) ? 0 : -EBADMSG;
@@ -258,6 +271,12 @@ static int make_region(struct pool *pool, const struct config_pool *config)
     info->page_size = config->page_size;
     info->ids = config->ids;
     info->size = config->size;
+    /* Where no ticket that was ever given out points: neither of another pool nor of this one in
+     * another life. */
+    uint64_t generation;
+    if (getrandom(&generation, sizeof(generation), 0) != sizeof(generation))
+        return -errno;
+    info->generation = generation >> 1 | 1;
     return 0;
 }
 
@@ -376,13 +395,12 @@ bool pool_check(struct pool *pool)
     const char *wrong = NULL;
 
     pool_lock(pool);
-    for (uint32_t i = 0; i < pool->info->references_top; i++) {
-        uint64_t word = pool->records.reference[i];
+    for (uint32_t i = 0; i < pool->info->records_top; i++) {
+        const struct ledger_record *r = &pool->records.record[i];
         uint64_t start;
         uint64_t size;
-        if (!word)
+        if (!records_is_live(&pool->records, i))
             continue;
-        const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
         sums[r->kind] += r->size;
         if (r->kind != RECORD_BYTES)
             continue;

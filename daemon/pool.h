@@ -52,12 +52,13 @@ struct pool {
 
 /* One item of a request, and its answer. */
 struct pool_operation {
-    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY */
+    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE, OP_RELEASE */
     unsigned slot;
     uint32_t uid;
     struct ledger_entry *entry; /* begun by the caller, finished by the pool */
-    uint64_t position;
-    uint64_t size; /* as in the request: bytes, pages or IDs; 0 for frees: do not compare */
+    uint64_t position;          /* of a ticket: with its kind */
+    uint64_t size;       /* as in the request: bytes, pages or IDs; 0 for frees: do not compare */
+    uint64_t generation; /* of a ticket; of a grant, in the answer */
     uint64_t align;
     uint32_t tag;
     Allot__Error error; /* the answer */
@@ -128,8 +129,11 @@ static inline uint64_t kind_ids(enum record_kind kind, uint64_t size)
 }
 
 /* A record became live, or ceases to be (users are charged earlier, when space is reserved). */
-void pool_count_in(struct pool *pool, const struct ledger_record *record, unsigned slot);
-void pool_count_out(struct pool *pool, const struct ledger_record *record, unsigned slot);
+void pool_count_in(struct pool *pool, const struct ledger_record *record);
+void pool_count_out(struct pool *pool, const struct ledger_record *record);
+/* A session holds the record from now on, or does not any more. */
+void pool_hold(struct pool *pool, const struct ledger_record *record, unsigned slot);
+void pool_unhold(struct pool *pool, const struct ledger_record *record, unsigned slot);
 /* [position, position+size), whole pages, is backed with memory. */
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size);
 

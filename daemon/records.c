@@ -273,10 +273,9 @@ int records_grow(struct records *r, uint32_t committed)
     return 0;
 }
 
-bool records_reserve(struct records *r, uint32_t *ret_record, uint32_t *ret_reference)
+bool records_reserve(struct records *r, uint32_t *ret_record)
 {
     uint32_t record = r->free_record;
-    uint32_t reference = r->free_reference;
 
     if (record == RECORDS_NONE) {
         record = r->info->records_top;
@@ -287,36 +286,50 @@ bool records_reserve(struct records *r, uint32_t *ret_record, uint32_t *ret_refe
         r->record_links[record].next = RECORDS_NONE;
         r->record_links[record].references = RECORDS_NONE;
     }
+    /* The number is used up before it is given away. */
+    uint64_t generation = r->info->generation + 1;
+    atomic_store_explicit(&r->info->generation, generation, memory_order_release);
+    r->record[record].generation = generation;
+    if (record == r->info->records_top) {
+        free_record(r, record);
+        atomic_store_explicit(&r->info->records_top, record + 1, memory_order_release);
+    }
+    *ret_record = record;
+    return true;
+}
+
+bool records_reserve_reference(struct records *r, uint32_t *ret_reference)
+{
+    uint32_t reference = r->free_reference;
+
     if (reference == RECORDS_NONE) {
         reference = r->info->references_top;
         if (reference == r->committed)
             return false;
         r->reference[reference] = 0;
-    }
-    r->record[record].generation++;
-    if (record == r->info->records_top) {
-        free_record(r, record);
-        atomic_store_explicit(&r->info->records_top, record + 1, memory_order_release);
-    }
-    if (reference == r->info->references_top) {
         free_reference(r, reference);
         atomic_store_explicit(&r->info->references_top, reference + 1, memory_order_release);
     }
-    *ret_record = record;
     *ret_reference = reference;
     return true;
 }
 
 void records_commit(struct records *r, uint32_t record, uint32_t reference, uint64_t word)
 {
-    assert(record == r->free_record && reference == r->free_reference);
-    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
+    assert(record == r->free_record);
     r->free_record = r->record_links[record].next;
     r->free_records--;
+    r->record_links[record].references = RECORDS_NONE;
+    records_commit_reference(r, reference, word);
+    hash_add(r, record);
+}
+
+void records_commit_reference(struct records *r, uint32_t reference, uint64_t word)
+{
+    assert(reference == r->free_reference);
+    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
     r->free_reference = r->reference_links[reference].next_of_record;
     r->free_references--;
-    r->record_links[record].references = RECORDS_NONE;
-    hash_add(r, record);
     link_reference(r, reference, word);
 }
 
@@ -336,6 +349,17 @@ uint32_t records_reference_of(const struct records *r, uint32_t record, unsigned
     while (at != RECORDS_NONE && ledger_reference_slot(r->reference[at]) != slot)
         at = r->reference_links[at].next_of_record;
     return at;
+}
+
+bool records_is_live(const struct records *r, uint32_t record)
+{
+    return r->record_links[record].references != RECORDS_NONE;
+}
+
+bool records_is_sole(const struct records *r, uint32_t record, uint32_t reference)
+{
+    return r->record_links[record].references == reference &&
+           r->reference_links[reference].next_of_record == RECORDS_NONE;
 }
 
 uint32_t records_first_held(const struct records *r, unsigned slot)

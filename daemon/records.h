@@ -47,16 +47,27 @@ bool records_low(const struct records *r);
 int records_grow_file(const struct records *r, uint32_t *ret_committed);
 int records_grow(struct records *r, uint32_t committed);
 
-/* A free slot for a record and one for its reference, with the record's next generation. They stay
- * free until records_commit(). False where none is left. */
-bool records_reserve(struct records *r, uint32_t *ret_record, uint32_t *ret_reference);
+/* A free slot for a record, with a generation that no record of the pool ever had; and one for a
+ * reference. They stay free until they are committed. False where none is left. */
+bool records_reserve(struct records *r, uint32_t *ret_record);
+bool records_reserve_reference(struct records *r, uint32_t *ret_reference);
 
-/* The committing store of a grant: the reserved record, filled in, becomes live. */
+/* The committing store of a grant: the reserved record, filled in, becomes live by the reserved
+ * reference. */
 void records_commit(struct records *r, uint32_t record, uint32_t reference, uint64_t word);
+
+/* The committing store of one more reference, a reserved one, to a live record. */
+void records_commit_reference(struct records *r, uint32_t reference, uint64_t word);
 
 /* The live record of that kind that starts at `position`, or RECORDS_NONE. Byte blocks and page
  * runs share their positions; IDs have their own. */
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position);
+
+/* Whether a record below info->records_top is live. */
+bool records_is_live(const struct records *r, uint32_t record);
+
+/* Whether nothing but this reference keeps the record. */
+bool records_is_sole(const struct records *r, uint32_t record, uint32_t reference);
 
 /* The session's reference to a live record, or RECORDS_NONE. */
 uint32_t records_reference_of(const struct records *r, uint32_t record, unsigned slot);

@@ -13,8 +13,9 @@
 #include <assert.h>
 #include <unistd.h>
 
-_Static_assert(CODEC_INFLIGHT_MAX * 12u + 64u <= CODEC_FRAME_MAX,
-               "answers to a full window (a value of ten bytes, an error of two) fit a frame");
+_Static_assert(CODEC_INFLIGHT_MAX * 20u + 64u <= CODEC_FRAME_MAX,
+               "answers to a full window (a value of ten bytes, a generation of eight, an error of "
+               "two) fit a frame");
 
 void replies_reset(struct replies *r)
 {
@@ -30,7 +31,8 @@ bool replies_full(const struct replies *r)
     return r->n_frames + 3 > REPLIES_FRAMES_MAX || REPLIES_BYTES - r->used < 3 * CODEC_FRAME_MAX;
 }
 
-void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value)
+void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value,
+                 uint64_t generation)
 {
     if (r->count && (r->number + r->count != number || r->count == CODEC_INFLIGHT_MAX))
         replies_flush(r);
@@ -38,11 +40,14 @@ void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_
         r->number = number;
         r->any_error = false;
         r->any_value = false;
+        r->any_generation = false;
     }
     r->errors[r->count] = error;
     r->values[r->count] = value;
+    r->generations[r->count] = generation;
     r->any_error |= error != ALLOT__ERROR__E_OK;
     r->any_value |= value != 0;
+    r->any_generation |= generation != 0;
     r->count++;
 }
 
@@ -73,6 +78,10 @@ void replies_flush(struct replies *r)
     if (r->any_value) {
         reply.n_values = r->count;
         reply.values = r->values;
+    }
+    if (r->any_generation) {
+        reply.n_generations = r->count;
+        reply.generations = r->generations;
     }
     r->count = 0;
     bool fits = append(r, &reply, -1);

@@ -200,6 +200,18 @@ static Allot__Error serve_sessions(struct service *service, const Allot__Request
 
 /* ---- items ---- */
 
+/* What a session with the right to read may do in a pool: hold what others have granted. */
+static Allot__Access access_for(Allot__Op op)
+{
+    switch (op) {
+    case ALLOT__OP__OP_ACQUIRE:
+    case ALLOT__OP__OP_RELEASE:
+        return ALLOT__ACCESS__ACCESS_READ;
+    default:
+        return ALLOT__ACCESS__ACCESS_WRITE;
+    }
+}
+
 /* The pool that the request may work on, or why not. */
 static Allot__Error find_pool(const struct service *service, const struct session *s,
                               const Allot__Request *request, struct pool **ret)
@@ -208,7 +220,7 @@ static Allot__Error find_pool(const struct service *service, const struct sessio
 
     if (!pool || !s->attached[pool->index])
         return ALLOT__ERROR__E_NO_POOL;
-    if (s->access[pool->index] < ALLOT__ACCESS__ACCESS_WRITE)
+    if (s->access[pool->index] < access_for(request->op))
         return ALLOT__ERROR__E_DENIED;
     *ret = pool;
     return ALLOT__ERROR__E_OK;
@@ -225,6 +237,7 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
         .entry = entry,
         .position = item < request->n_positions ? request->positions[item] : 0,
         .size = item < request->n_sizes ? request->sizes[item] : 0,
+        .generation = item < request->n_generations ? request->generations[item] : 0,
         .align = request->align,
         .tag = request->tag,
     };
@@ -236,7 +249,7 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
         }
         pool_finish(pool, &o, region_commit(pool->fd, o.commit_offset, o.commit_size));
     }
-    replies_add(&service->replies, request->number + item, o.error, o.value);
+    replies_add(&service->replies, request->number + item, o.error, o.value, o.generation);
     return true;
 }
 
@@ -251,13 +264,13 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
         struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
         if (entry->number == number && entry->result) {
             replies_add(&service->replies, number, (Allot__Error)(uint32_t)entry->result,
-                        entry->value);
+                        entry->value, entry->generation);
         } else {
             ledger_entry_begin(entry, number, request->op, pool ? pool->index : 0);
             atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
             if (refused) {
-                ledger_entry_finish(entry, refused, 0);
-                replies_add(&service->replies, number, refused, 0);
+                ledger_entry_finish(entry, refused, 0, 0);
+                replies_add(&service->replies, number, refused, 0, 0);
             } else if (!serve_item(service, s, pool, request, i, entry)) {
                 return false;
             }
@@ -292,9 +305,9 @@ static void serve_query(struct service *service, struct session *s, const Allot_
     default:
         answered = false; /* ping and goodbye: no message */
     }
-    ledger_entry_finish(entry, error, 0);
+    ledger_entry_finish(entry, error, 0, 0);
     if (error || !answered)
-        replies_add(&service->replies, request->number, error, 0);
+        replies_add(&service->replies, request->number, error, 0, 0);
     atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
     if (request->number >= s->next)
         s->next = request->number + 1;
@@ -308,7 +321,7 @@ static enum service_step serve_goodbye(struct service *service, struct session *
         return SERVICE_WAIT;
     }
     /* The slot, and the journal with it, may be another session's by now. */
-    replies_add(&service->replies, request->number, ALLOT__ERROR__E_OK, 0);
+    replies_add(&service->replies, request->number, ALLOT__ERROR__E_OK, 0, 0);
     return SERVICE_CLOSE;
 }
 

@@ -179,6 +179,9 @@ int codec_request_count(const Allot__Request *r)
         return items(r->n_positions, r->n_sizes);
     case ALLOT__OP__OP_USABLE_SIZE:
         return items(r->n_positions, r->n_positions);
+    case ALLOT__OP__OP_ACQUIRE:
+    case ALLOT__OP__OP_RELEASE:
+        return items(r->n_positions, r->n_generations);
     case ALLOT__OP__OP_RESIZE:
         return r->n_positions == 1 && r->n_sizes == 1 ? 1 : -ALLOT__ERROR__E_BATCH;
     case ALLOT__OP__OP_ADD_MEMORY:

@@ -23,6 +23,8 @@
 #define CODEC_BATCH_MAX 256u
 /* Operations unanswered at a time: the length of a session's journal. */
 #define CODEC_INFLIGHT_MAX 256u
+/* A ticket's place: a position below, and above it the kind of what is there. */
+#define CODEC_KIND_SHIFT 48
 /* A pool's name in bytes, without the final 0. */
 #define CODEC_NAME_MAX 63u
 

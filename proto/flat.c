@@ -18,6 +18,9 @@
  */
 #include "flat.h"
 
+#include <endian.h>
+#include <string.h>
+
 #define TAG(field, type) ((unsigned char)((field) << 3 | (type)))
 
 enum { VARINT = 0, COLUMN = 2 };
@@ -87,12 +90,26 @@ static unsigned char *put_errors(unsigned char *at, unsigned field, const Allot_
     return at;
 }
 
-/* Whether two columns and the scalars fit a frame, however long their numbers. */
-static bool columns_fit(size_t n, size_t other)
+/* Numbers of eight bytes, the least first. */
+static unsigned char *put_fixed(unsigned char *at, unsigned field, const uint64_t *values, size_t n)
+{
+    if (n == 0)
+        return at;
+    *at++ = TAG(field, COLUMN);
+    at = put_number(at, n * sizeof(uint64_t));
+    for (size_t i = 0; i < n; i++, at += sizeof(uint64_t)) {
+        uint64_t value = htole64(values[i]);
+        memcpy(at, &value, sizeof(value));
+    }
+    return at;
+}
+
+/* Whether three columns and the scalars fit a frame, however long their numbers. */
+static bool columns_fit(size_t a, size_t b, size_t c)
 {
     const size_t most = (CODEC_FRAME_MAX - 16 * FIELD_MAX) / NUMBER_MAX;
 
-    return n <= most && other <= most - n;
+    return a <= most && b <= most - a && c <= most - a - b;
 }
 
 bool flat_encode_request(const Allot__Request *request, unsigned char *frame, size_t *ret_size)
@@ -100,7 +117,7 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
     unsigned char *at = frame;
 
     if ((request->name && request->name[0]) || request->base.n_unknown_fields ||
-        !columns_fit(request->n_sizes, request->n_positions))
+        !columns_fit(request->n_sizes, request->n_positions, request->n_generations))
         return false;
     at = put_field(at, 1, signed_number((int)request->op));
     at = put_field(at, 2, request->number);
@@ -113,6 +130,7 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
     at = put_field(at, 10, request->version_min);
     at = put_field(at, 11, request->version_max);
     at = put_field(at, 12, request->after);
+    at = put_fixed(at, 13, request->generations, request->n_generations);
     *ret_size = (size_t)(at - frame);
     return true;
 }
@@ -122,7 +140,7 @@ bool flat_encode_reply(const Allot__Reply *reply, unsigned char *frame, size_t *
     unsigned char *at = frame;
 
     if (reply->n_pools || reply->n_tags || reply->n_sessions || reply->base.n_unknown_fields ||
-        !columns_fit(reply->n_errors, reply->n_values))
+        !columns_fit(reply->n_errors, reply->n_values, reply->n_generations))
         return false;
     at = put_field(at, 1, reply->number);
     at = put_field(at, 2, reply->count);
@@ -135,6 +153,7 @@ bool flat_encode_reply(const Allot__Reply *reply, unsigned char *frame, size_t *
     at = put_field(at, 9, reply->batch_max);
     at = put_field(at, 10, reply->inflight_max);
     at = put_field(at, 14, reply->more ? 1 : 0);
+    at = put_fixed(at, 15, reply->generations, reply->n_generations);
     *ret_size = (size_t)(at - frame);
     return true;
 }
@@ -199,6 +218,28 @@ static void take_numbers(struct reader *r, struct codec_arena *arena, uint64_t *
     *ret_n = n;
 }
 
+static void take_fixed(struct reader *r, struct codec_arena *arena, uint64_t **ret, size_t *ret_n)
+{
+    uint64_t size = take_number(r);
+
+    if (*ret_n || !r->good || size > (size_t)(r->end - r->at) || size % sizeof(uint64_t)) {
+        r->good = false;
+        return;
+    }
+    size_t n = (size_t)size / sizeof(uint64_t);
+    uint64_t *values = codec_arena_take(arena, n * sizeof(*values));
+    if (!values) {
+        r->good = false;
+        return;
+    }
+    for (size_t i = 0; i < n; i++, r->at += sizeof(uint64_t)) {
+        memcpy(&values[i], r->at, sizeof(uint64_t));
+        values[i] = le64toh(values[i]);
+    }
+    *ret = values;
+    *ret_n = n;
+}
+
 static void take_errors(struct reader *r, struct codec_arena *arena, Allot__Error **ret,
                         size_t *ret_n)
 {
@@ -253,6 +294,9 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
         case TAG(9, VARINT):
             m->access = (Allot__Access)(uint32_t)take_number(&r);
             break;
+        case TAG(13, COLUMN):
+            take_fixed(&r, arena, &m->generations, &m->n_generations);
+            break;
         default:
             return false;
         }
@@ -288,6 +332,9 @@ bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, si
             break;
         case TAG(5, COLUMN):
             take_numbers(&r, arena, &m->values, &m->n_values);
+            break;
+        case TAG(15, COLUMN):
+            take_fixed(&r, arena, &m->generations, &m->n_generations);
             break;
         default:
             return false;

@@ -261,7 +261,7 @@ static void test_frame__repeated_fields_are_bounded(void **state)
 static void test_frame__unknown_operation(void **state)
 {
     const struct fixture *f = *state;
-    static const int32_t unknown[] = {0, 19, 99, INT32_MAX, -1};
+    static const int32_t unknown[] = {0, 63, 99, INT32_MAX, -1};
 
     wire_open(&w, f->socket);
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {

@@ -294,6 +294,32 @@ void wire_free(struct wire *w, uint32_t pool, uint64_t position)
     check_equal(wire_item(w, ALLOT__OP__OP_FREE, pool, position, 0, 0, NULL), ALLOT__ERROR__E_OK);
 }
 
+struct wire_ticket wire_grant(struct wire *w, uint32_t pool, Allot__Op op, uint64_t size)
+{
+    uint64_t kind = op == ALLOT__OP__OP_ALLOC ? 1 : op == ALLOT__OP__OP_ALLOC_PAGES ? 2 : 3;
+    uint64_t position = 0;
+
+    check_equal(wire_item(w, op, pool, 0, size, 0, &position), ALLOT__ERROR__E_OK);
+    check_equal(w->reply->n_generations, 1);
+    return (struct wire_ticket){kind << 48 | position, w->reply->generations[0]};
+}
+
+Allot__Error wire_reference(struct wire *w, Allot__Op op, uint32_t pool, struct wire_ticket t,
+                            uint64_t *ret_size)
+{
+    Allot__Request request = wire_request(op, pool);
+    Allot__Error error = ALLOT__ERROR__E_OK;
+    uint64_t size = 0;
+
+    request.positions = &t.place;
+    request.generations = &t.generation;
+    request.n_positions = request.n_generations = 1;
+    wire_run(w, &request, 1, &error, &size);
+    if (ret_size)
+        *ret_size = size;
+    return error;
+}
+
 void wire_expect_good(struct wire *w, uint32_t pool)
 {
     wire_free(w, pool, wire_alloc(w, pool, 100));

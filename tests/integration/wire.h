@@ -79,6 +79,18 @@ uint32_t wire_pool(struct wire *w, const char *name);
 uint64_t wire_alloc(struct wire *w, uint32_t pool, uint64_t size);
 void wire_free(struct wire *w, uint32_t pool, uint64_t position);
 
+/* What names a grant. */
+struct wire_ticket {
+    uint64_t place;
+    uint64_t generation;
+};
+
+/* One grant, which must succeed, and its ticket. */
+struct wire_ticket wire_grant(struct wire *w, uint32_t pool, Allot__Op op, uint64_t size);
+/* OP_ACQUIRE or OP_RELEASE of one; *ret_size may be NULL. */
+Allot__Error wire_reference(struct wire *w, Allot__Op op, uint32_t pool, struct wire_ticket t,
+                            uint64_t *ret_size);
+
 /* The next good request still works: an allocation, written into nothing, and its free. */
 void wire_expect_good(struct wire *w, uint32_t pool);
 

@@ -32,11 +32,14 @@
 #include "pool.h"
 #include "region.h"
 
-#define PAGE   4096u
-#define SLOT   3u
-#define NUMBER 41u /* of the operation under test */
-#define REGION (256ull * PAGE)
-#define LIVE   6u /* allocations before the operation */
+#define PAGE    4096u
+#define SLOT    3u
+#define OTHER   4u  /* another session, which holds what SHARED and FOREIGN name */
+#define NUMBER  41u /* of the operation under test */
+#define REGION  (256ull * PAGE)
+#define LIVE    7u /* allocations before the operation */
+#define SHARED  4u
+#define FOREIGN 6u
 
 /* What the operation under test is, and what it finds. */
 struct scenario {
@@ -46,6 +49,13 @@ struct scenario {
     uint64_t align;
     unsigned target; /* index of a live allocation, for frees and resizes */
     uint64_t position;
+    uint64_t generation;
+};
+
+/* What the world has before the operation. */
+struct grant {
+    uint64_t position;
+    uint64_t generation;
 };
 
 struct world {
@@ -106,6 +116,7 @@ static struct pool_operation make_operation(const struct world *w, const struct 
         .entry = ledger_entry(&w->ledger, SLOT, number),
         .position = s->position,
         .size = s->size,
+        .generation = s->generation,
         .align = s->align,
         .tag = 7,
     };
@@ -120,8 +131,19 @@ static void carry_out(struct world *w, struct pool_operation *o, uint64_t number
         pool_finish(&w->pool, o, region_commit(w->pool.fd, o->commit_offset, o->commit_size));
 }
 
+static void of_the_other(const struct world *w, struct pool_operation *o, uint64_t number)
+{
+    o->slot = OTHER;
+    o->entry = ledger_entry(&w->ledger, OTHER, number);
+}
+
+static uint64_t place(enum record_kind kind, uint64_t position)
+{
+    return (uint64_t)kind << CODEC_KIND_SHIFT | position;
+}
+
 /* A pool with something live of every kind, and a session that holds it. */
-static void world_make(struct world *w, uint64_t positions[LIVE])
+static void world_make(struct world *w, struct grant grants[LIVE])
 {
     static const struct scenario before[LIVE] = {
         {.op = ALLOT__OP__OP_ALLOC, .size = 1000},
@@ -130,19 +152,30 @@ static void world_make(struct world *w, uint64_t positions[LIVE])
         {.op = ALLOT__OP__OP_ALLOC_IDS, .size = 5},
         {.op = ALLOT__OP__OP_ALLOC, .size = 64},
         {.op = ALLOT__OP__OP_ALLOC_PAGES, .size = 1},
+        {.op = ALLOT__OP__OP_ALLOC, .size = 320},
     };
     uint64_t id;
 
     assert_int_equal(ledger_create(&w->ledger), 0);
     assert_int_equal(ledger_session_open(&w->ledger, SLOT, 1, 1000, 1000, 1, &id), 0);
+    assert_int_equal(ledger_session_open(&w->ledger, OTHER, 1, 1000, 1000, 1, &id), 0);
     assert_int_equal(pool_open(&w->pool, &w->ledger, 0, &config, -1), 0);
     w->region = w->pool.fd;
     for (unsigned i = 0; i < LIVE; i++) {
         struct pool_operation o = make_operation(w, &before[i], i + 1);
+        if (i == FOREIGN)
+            of_the_other(w, &o, i + 1);
         carry_out(w, &o, i + 1);
         assert_int_equal(o.error, 0);
-        positions[i] = o.value;
+        grants[i] = (struct grant){o.value, o.generation};
     }
+    struct scenario acquire = {.op = ALLOT__OP__OP_ACQUIRE,
+                               .position = place(RECORD_BYTES, grants[SHARED].position),
+                               .generation = grants[SHARED].generation};
+    struct pool_operation o = make_operation(w, &acquire, LIVE + 1);
+    of_the_other(w, &o, LIVE + 1);
+    carry_out(w, &o, LIVE + 1);
+    assert_int_equal(o.error, 0);
 }
 
 static void world_close(struct world *w)
@@ -151,8 +184,9 @@ static void world_close(struct world *w)
     ledger_close(&w->ledger);
 }
 
-/* One number that two states share only if as much is live, of the same kinds and sizes. Where it
- * lies may differ: a rebuilt heap has other pages than one that has grown. */
+/* One number that two states share only if as much is live, of the same kinds and sizes, and held
+ * by the same sessions. Where it lies may differ: a rebuilt heap has other pages than one that has
+ * grown. */
 static uint64_t live_digest(const struct world *w)
 {
     const struct ledger_pool *info = &w->ledger.pools[0];
@@ -164,7 +198,8 @@ static uint64_t live_digest(const struct world *w)
             continue;
         const struct ledger_record *r =
             &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
-        digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind;
+        digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind +
+                  (uint64_t)ledger_reference_slot(word) * 0x2545f4914f6cdd1dull;
     }
     return digest;
 }
@@ -185,6 +220,19 @@ static bool recover(struct world *w)
     }
     image_copy(&w->ledger, opened, false);
     return memcmp(settled, opened, IMAGE_SIZE) == 0;
+}
+
+static bool is_grant(Allot__Op op)
+{
+    switch (op) {
+    case ALLOT__OP__OP_ALLOC:
+    case ALLOT__OP__OP_ALLOC_PAGES:
+    case ALLOT__OP__OP_ALLOC_PAGES_AT:
+    case ALLOT__OP__OP_ALLOC_IDS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
@@ -209,11 +257,12 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         if (o.error || live_digest(copy) != after)
             wrong = "the request, sent again, does something else";
     }
-    if (!wrong && s->op != ALLOT__OP__OP_FREE && s->op != ALLOT__OP__OP_FREE_PAGES &&
-        s->op != ALLOT__OP__OP_FREE_IDS && s->op != ALLOT__OP__OP_ADD_MEMORY) {
-        uint32_t record = (uint32_t)ledger_entry(&copy->ledger, SLOT, NUMBER)->record;
-        if (entry->value != ledger_records(&copy->ledger, 0)[record].position)
-            wrong = "the stored answer names another place";
+    if (!wrong) {
+        const struct ledger_record *r = &ledger_records(&copy->ledger, 0)[entry->record];
+        if (is_grant(s->op) && (entry->value != r->position || entry->generation != r->generation))
+            wrong = "the stored answer names another grant";
+        if (s->op == ALLOT__OP__OP_ACQUIRE && entry->value != r->size)
+            wrong = "the stored answer names another size";
     }
     if (!wrong && !pool_check(&copy->pool))
         wrong = "allocators and ledger do not agree";
@@ -320,23 +369,28 @@ static void world_copy(struct world *copy, const struct world *w)
 
     assert_int_equal(ledger_create(&copy->ledger), 0);
     assert_int_equal(ledger_session_open(&copy->ledger, SLOT, 1, 1000, 1000, 1, &id), 0);
+    assert_int_equal(ledger_session_open(&copy->ledger, OTHER, 1, 1000, 1000, 1, &id), 0);
     assert_int_equal(ledger_commit_part(&copy->ledger, 0, 0, RECORDS), 0);
     copy->region = w->region;
 }
 
 static void run(struct scenario s)
 {
-    uint64_t positions[LIVE];
+    struct grant grants[LIVE];
     struct world w;
     struct world copy;
     struct world second;
     static unsigned char start[IMAGE_SIZE];
 
-    world_make(&w, positions);
+    world_make(&w, grants);
     world_copy(&copy, &w);
     world_copy(&second, &w);
-    if (s.target < LIVE)
-        s.position = positions[s.target];
+    if (s.target < LIVE) {
+        s.position = grants[s.target].position;
+        s.generation = grants[s.target].generation;
+    }
+    if (s.op == ALLOT__OP__OP_ACQUIRE || s.op == ALLOT__OP__OP_RELEASE)
+        s.position = place(RECORD_BYTES, s.position);
     image_copy(&w.ledger, start, false);
     struct look look = {
         .copy = &copy, .second = &second, .scenario = &s, .before = live_digest(&w)};
@@ -368,72 +422,98 @@ static void run(struct scenario s)
 static void test_step__alloc(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc", ALLOT__OP__OP_ALLOC, 777, 64, NO_TARGET, 0});
+    run((struct scenario){"alloc", ALLOT__OP__OP_ALLOC, 777, 64, NO_TARGET, 0, 0});
 }
 
 static void test_step__alloc_that_commits(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc with commit", ALLOT__OP__OP_ALLOC, 20 * PAGE, 0, NO_TARGET, 0});
+    run((struct scenario){"alloc with commit", ALLOT__OP__OP_ALLOC, 20 * PAGE, 0, NO_TARGET, 0, 0});
 }
 
 static void test_step__free(void **state)
 {
     (void)state;
-    run((struct scenario){"free", ALLOT__OP__OP_FREE, 0, 0, 1, 0});
+    run((struct scenario){"free", ALLOT__OP__OP_FREE, 0, 0, 1, 0, 0});
+}
+
+static void test_step__acquire(void **state)
+{
+    (void)state;
+    run((struct scenario){"acquire", ALLOT__OP__OP_ACQUIRE, 0, 0, FOREIGN, 0, 0});
+}
+
+static void test_step__release_of_what_others_hold(void **state)
+{
+    (void)state;
+    run((struct scenario){"release, shared", ALLOT__OP__OP_RELEASE, 0, 0, SHARED, 0, 0});
+}
+
+static void test_step__release_of_the_last(void **state)
+{
+    (void)state;
+    run((struct scenario){"release, last", ALLOT__OP__OP_RELEASE, 0, 0, 1, 0, 0});
 }
 
 static void test_step__resize(void **state)
 {
     (void)state;
-    run((struct scenario){"resize", ALLOT__OP__OP_RESIZE, 2000, 0, 1, 0});
+    run((struct scenario){"resize", ALLOT__OP__OP_RESIZE, 2000, 0, 1, 0, 0});
 }
 
 static void test_step__alloc_pages(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc pages", ALLOT__OP__OP_ALLOC_PAGES, 2, 0, NO_TARGET, 0});
+    run((struct scenario){"alloc pages", ALLOT__OP__OP_ALLOC_PAGES, 2, 0, NO_TARGET, 0, 0});
 }
 
 static void test_step__alloc_pages_at(void **state)
 {
     (void)state;
     run((struct scenario){"alloc pages at", ALLOT__OP__OP_ALLOC_PAGES_AT, 2, 0, NO_TARGET,
-                          100 * PAGE});
+                          100 * PAGE, 0});
 }
 
 static void test_step__free_pages(void **state)
 {
     (void)state;
-    run((struct scenario){"free pages", ALLOT__OP__OP_FREE_PAGES, 3, 0, 2, 0});
+    run((struct scenario){"free pages", ALLOT__OP__OP_FREE_PAGES, 3, 0, 2, 0, 0});
 }
 
 static void test_step__alloc_ids(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc ids", ALLOT__OP__OP_ALLOC_IDS, 4, 0, NO_TARGET, 0});
+    run((struct scenario){"alloc ids", ALLOT__OP__OP_ALLOC_IDS, 4, 0, NO_TARGET, 0, 0});
 }
 
 static void test_step__free_ids(void **state)
 {
     (void)state;
-    run((struct scenario){"free ids", ALLOT__OP__OP_FREE_IDS, 5, 0, 3, 0});
+    run((struct scenario){"free ids", ALLOT__OP__OP_FREE_IDS, 5, 0, 3, 0, 0});
 }
 
 static void test_step__add_memory(void **state)
 {
     (void)state;
-    run((struct scenario){"add memory", ALLOT__OP__OP_ADD_MEMORY, PAGE, 0, NO_TARGET, 0});
+    run((struct scenario){"add memory", ALLOT__OP__OP_ADD_MEMORY, PAGE, 0, NO_TARGET, 0, 0});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step__alloc),       cmocka_unit_test(test_step__alloc_that_commits),
-        cmocka_unit_test(test_step__free),        cmocka_unit_test(test_step__resize),
-        cmocka_unit_test(test_step__alloc_pages), cmocka_unit_test(test_step__alloc_pages_at),
-        cmocka_unit_test(test_step__free_pages),  cmocka_unit_test(test_step__alloc_ids),
-        cmocka_unit_test(test_step__free_ids),    cmocka_unit_test(test_step__add_memory),
+        cmocka_unit_test(test_step__alloc),
+        cmocka_unit_test(test_step__alloc_that_commits),
+        cmocka_unit_test(test_step__free),
+        cmocka_unit_test(test_step__resize),
+        cmocka_unit_test(test_step__acquire),
+        cmocka_unit_test(test_step__release_of_what_others_hold),
+        cmocka_unit_test(test_step__release_of_the_last),
+        cmocka_unit_test(test_step__alloc_pages),
+        cmocka_unit_test(test_step__alloc_pages_at),
+        cmocka_unit_test(test_step__free_pages),
+        cmocka_unit_test(test_step__alloc_ids),
+        cmocka_unit_test(test_step__free_ids),
+        cmocka_unit_test(test_step__add_memory),
     };
 
     /* Tracer and traced take turns: on one processor a turn costs a tenth. */

@@ -507,14 +507,21 @@ static void test_codec__counts_of_each_operation(void **state)
         {ALLOT__OP__OP_POOLS, 0, 0, 1},
         {ALLOT__OP__OP_TAGS, 0, 0, 1},
         {ALLOT__OP__OP_SESSIONS, 0, 0, 1},
+        /* For these, generations in place of sizes. */
+        {ALLOT__OP__OP_ACQUIRE, 3, 3, 3},
+        {ALLOT__OP__OP_ACQUIRE, 0, 3, B},
+        {ALLOT__OP__OP_ACQUIRE, 3, 0, B},
+        {ALLOT__OP__OP_RELEASE, MAX, MAX, MAX},
+        {ALLOT__OP__OP_RELEASE, MAX + 1, MAX + 1, B},
+        {ALLOT__OP__OP_RELEASE, 0, 0, B},
     };
-    bool seen[ALLOT__OP__OP_SESSIONS + 1] = {false};
+    bool seen[ALLOT__OP__OP_RELEASE + 1] = {false};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         Allot__Request request = ALLOT__REQUEST__INIT;
 
         request.op = rows[i].op;
-        request.n_sizes = rows[i].sizes;
+        request.n_sizes = request.n_generations = rows[i].sizes;
         request.n_positions = rows[i].positions;
         if (codec_request_count(&request) != rows[i].count)
             fail_msg("row %zu: %d, not %d", i, codec_request_count(&request), rows[i].count);
@@ -525,8 +532,8 @@ static void test_codec__counts_of_each_operation(void **state)
     assert_int_equal(protobuf_c_enum_descriptor_get_value(&allot__op__descriptor,
                                                           (int)allot__op__descriptor.n_values - 1)
                          ->value,
-                     ALLOT__OP__OP_SESSIONS);
-    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_SESSIONS; op++)
+                     ALLOT__OP__OP_RELEASE);
+    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_RELEASE; op++)
         if (!seen[op])
             fail_msg("operation %u is not in the table", op);
 }

@@ -37,7 +37,7 @@ static size_t any_column(struct test_random *random, uint64_t *column)
 }
 
 static void any_request(struct test_random *random, Allot__Request *m, uint64_t *sizes,
-                        uint64_t *positions)
+                        uint64_t *positions, uint64_t *generations)
 {
     allot__request__init(m);
     m->op = (Allot__Op)any_number(random);
@@ -47,6 +47,8 @@ static void any_request(struct test_random *random, Allot__Request *m, uint64_t 
     m->sizes = sizes;
     m->n_positions = any_column(random, positions);
     m->positions = positions;
+    m->n_generations = any_column(random, generations);
+    m->generations = generations;
     m->align = any_number(random);
     m->tag = (uint32_t)any_number(random);
     m->access = (Allot__Access)any_number(random);
@@ -58,7 +60,7 @@ static void any_request(struct test_random *random, Allot__Request *m, uint64_t 
 }
 
 static void any_reply(struct test_random *random, Allot__Reply *m, Allot__Error *errors,
-                      uint64_t *values)
+                      uint64_t *values, uint64_t *generations)
 {
     allot__reply__init(m);
     m->number = any_number(random);
@@ -70,6 +72,8 @@ static void any_reply(struct test_random *random, Allot__Reply *m, Allot__Error 
     m->errors = errors;
     m->n_values = any_column(random, values);
     m->values = values;
+    m->n_generations = any_column(random, generations);
+    m->generations = generations;
     if (test_random_below(random, 4) == 0) {
         m->version = (uint32_t)any_number(random);
         m->session = any_number(random);
@@ -92,10 +96,13 @@ static void assert_same_request(const Allot__Request *a, const Allot__Request *b
     assert_string_equal(a->name, b->name);
     assert_int_equal(a->n_sizes, b->n_sizes);
     assert_int_equal(a->n_positions, b->n_positions);
+    assert_int_equal(a->n_generations, b->n_generations);
     for (size_t i = 0; i < a->n_sizes; i++)
         assert_true(a->sizes[i] == b->sizes[i]);
     for (size_t i = 0; i < a->n_positions; i++)
         assert_true(a->positions[i] == b->positions[i]);
+    for (size_t i = 0; i < a->n_generations; i++)
+        assert_true(a->generations[i] == b->generations[i]);
 }
 
 static void assert_same_reply(const Allot__Reply *a, const Allot__Reply *b)
@@ -105,10 +112,13 @@ static void assert_same_reply(const Allot__Reply *a, const Allot__Reply *b)
     assert_int_equal(a->refused, b->refused);
     assert_int_equal(a->n_errors, b->n_errors);
     assert_int_equal(a->n_values, b->n_values);
+    assert_int_equal(a->n_generations, b->n_generations);
     for (size_t i = 0; i < a->n_errors; i++)
         assert_int_equal(a->errors[i], b->errors[i]);
     for (size_t i = 0; i < a->n_values; i++)
         assert_true(a->values[i] == b->values[i]);
+    for (size_t i = 0; i < a->n_generations; i++)
+        assert_true(a->generations[i] == b->generations[i]);
     assert_int_equal(a->version, b->version);
     assert_int_equal(a->n_pools + a->n_tags + a->n_sessions,
                      b->n_pools + b->n_tags + b->n_sessions);
@@ -161,6 +171,7 @@ static void test_flat__requests_as_protobuf_c(void **state)
     struct test_random random;
     uint64_t sizes[COLUMN];
     uint64_t positions[COLUMN];
+    uint64_t generations[COLUMN];
     unsigned taken = 0;
 
     (void)state;
@@ -168,7 +179,7 @@ static void test_flat__requests_as_protobuf_c(void **state)
     for (unsigned i = 0; i < MESSAGES; i++) {
         Allot__Request m;
         size_t size;
-        any_request(&random, &m, sizes, positions);
+        any_request(&random, &m, sizes, positions, generations);
         assert_true(flat_encode_request(&m, quick, &size));
         if (size != allot__request__pack(&m, plain) || memcmp(quick, plain, size) != 0) {
             test_seed_print(seed);
@@ -188,6 +199,7 @@ static void test_flat__replies_as_protobuf_c(void **state)
     struct test_random random;
     Allot__Error errors[COLUMN];
     uint64_t values[COLUMN];
+    uint64_t generations[COLUMN];
     unsigned taken = 0;
 
     (void)state;
@@ -195,7 +207,7 @@ static void test_flat__replies_as_protobuf_c(void **state)
     for (unsigned i = 0; i < MESSAGES; i++) {
         Allot__Reply m;
         size_t size;
-        any_reply(&random, &m, errors, values);
+        any_reply(&random, &m, errors, values, generations);
         assert_true(flat_encode_reply(&m, quick, &size));
         if (size != allot__reply__pack(&m, plain) || memcmp(quick, plain, size) != 0) {
             test_seed_print(seed);
@@ -234,10 +246,11 @@ static void test_flat__never_writes_past_a_frame(void **state)
     (void)state;
     for (size_t i = 0; i < CODEC_FRAME_MAX; i++)
         longest[i] = UINT64_MAX;
-    request.sizes = request.positions = longest;
+    request.sizes = request.positions = request.generations = longest;
     for (size_t n = 0; n < CODEC_FRAME_MAX; n++) {
         request.n_sizes = n;
         request.n_positions = n / 2;
+        request.n_generations = n / 3;
         if (!flat_encode_request(&request, quick, &size))
             return;
         assert_true(size <= CODEC_FRAME_MAX);

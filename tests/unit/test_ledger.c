@@ -141,7 +141,7 @@ static void test_ledger__settles_what_was_only_begun(void **state)
     ledger_entry_begin(j->entry, 5 + CODEC_INFLIGHT_MAX, ALLOT__OP__OP_ALLOC, 0);
     ledger_entry_intend(j->entry, 1, 1, 0, 77);
     j->reference[1] = 77;
-    ledger_entry_finish(j->entry, ALLOT__ERROR__E_OK, 4096);
+    ledger_entry_finish(j->entry, ALLOT__ERROR__E_OK, 4096, 7);
     ledger_entry_begin(j->entry, 5, ALLOT__OP__OP_ALLOC, 0);
     check_settled(j, false, 0);
 }
@@ -193,7 +193,7 @@ static void test_ledger__settles_no_answer_twice(void **state)
     struct journal *j = *state;
 
     ledger_entry_begin(j->entry, 5, ALLOT__OP__OP_ALLOC, 0);
-    ledger_entry_finish(j->entry, ALLOT__ERROR__E_QUOTA, 12);
+    ledger_entry_finish(j->entry, ALLOT__ERROR__E_QUOTA, 12, 0);
     ledger_journal_settle(&j->ledger, 0);
     assert_int_equal(j->entry->number, 5);
     assert_int_equal(j->entry->result, LEDGER_ANSWERED | ALLOT__ERROR__E_QUOTA);

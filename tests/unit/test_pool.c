@@ -136,6 +136,151 @@ static void check_empty(struct world *w)
         assert_int_equal(pool_holding(&w->pool, i).allocations, 0);
 }
 
+/* ---- references ---- */
+
+struct ticket {
+    uint64_t place;
+    uint64_t generation;
+};
+
+static struct ticket alloc_ticket(struct world *w, unsigned slot, Allot__Op op, uint64_t kind,
+                                  uint64_t size)
+{
+    struct pool_operation o = operation(w, slot, op, 0, size);
+
+    assert_int_equal(run(w, &o, 0), ALLOT__ERROR__E_OK);
+    assert_true(o.generation != 0 && o.entry->generation == o.generation);
+    return (struct ticket){kind << CODEC_KIND_SHIFT | o.value, o.generation};
+}
+
+static Allot__Error acquire(struct world *w, unsigned slot, struct ticket t, uint64_t *ret_size)
+{
+    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_ACQUIRE, t.place, 0);
+
+    o.generation = t.generation;
+    Allot__Error error = run(w, &o, 0);
+    if (ret_size)
+        *ret_size = o.value;
+    return error;
+}
+
+static Allot__Error release(struct world *w, unsigned slot, struct ticket t)
+{
+    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_RELEASE, t.place, 0);
+
+    o.generation = t.generation;
+    return run(w, &o, 0);
+}
+
+static void test_references__the_last_one_frees(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        Allot__Op op;
+        enum record_kind kind;
+        uint64_t size;
+        uint64_t recorded;
+    } kinds[] = {{ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100, 100},
+                 {ALLOT__OP__OP_ALLOC_PAGES, RECORD_PAGES, 3, 3 * PAGE},
+                 {ALLOT__OP__OP_ALLOC_IDS, RECORD_IDS, 7, 7}};
+
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct ticket t = alloc_ticket(w, 0, kinds[i].op, kinds[i].kind, kinds[i].size);
+        uint64_t size = 0;
+        for (unsigned slot = 1; slot < SLOTS; slot++) {
+            assert_int_equal(acquire(w, slot, t, &size), ALLOT__ERROR__E_OK);
+            assert_int_equal(size, kinds[i].recorded);
+            /* One a session, however often it asks. */
+            assert_int_equal(acquire(w, slot, t, &size), ALLOT__ERROR__E_OK);
+            assert_int_equal(pool_holding(&w->pool, slot).allocations, 1);
+        }
+        assert_int_equal(reopen(w), 0);
+        /* Charged once, to its creator, as long as anybody holds it. */
+        assert_int_equal(tally_get(&w->pool.users, UID).allocations, 1);
+        for (unsigned slot = 0; slot < SLOTS; slot++) {
+            assert_int_equal(pool_live(&w->pool), 1);
+            assert_int_equal(release(w, slot, t), ALLOT__ERROR__E_OK);
+            assert_int_equal(pool_holding(&w->pool, slot).allocations, 0);
+        }
+        check_empty(w);
+        assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_NOT_ALLOCATED);
+        assert_int_equal(acquire(w, 0, t, NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
+    }
+}
+
+static void test_references__stale_forged_and_foreign_tickets(void **state)
+{
+    struct world *w = *state;
+    struct ticket stale = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    assert_int_equal(release(w, 1, stale), ALLOT__ERROR__E_NOT_OWNER);
+    assert_int_equal(release(w, 0, stale), ALLOT__ERROR__E_OK);
+    struct ticket good = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+    assert_true(good.place == stale.place && good.generation != stale.generation);
+    const struct ticket bad[] = {
+        stale,
+        {good.place, good.generation + 1},
+        {good.place, good.generation - 1},
+        {good.place, good.generation - (1u << 16)}, /* what a reference's word holds of it */
+        {good.place, good.generation + (UINT64_C(1) << 32)},
+        {good.place, 0},
+        {good.place + 16, good.generation},
+        {good.place & ~(UINT64_C(3) << CODEC_KIND_SHIFT), good.generation},
+        {good.place ^ (UINT64_C(3) << CODEC_KIND_SHIFT), good.generation}, /* pages */
+        {good.place | (UINT64_C(1) << 62), good.generation},
+        {UINT64_MAX, UINT64_MAX},
+        {0, 0},
+    };
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(acquire(w, 1, bad[i], NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
+        assert_int_equal(release(w, 0, bad[i]), ALLOT__ERROR__E_NOT_ALLOCATED);
+    }
+    assert_int_equal(acquire(w, 1, good, NULL), ALLOT__ERROR__E_OK);
+    /* Resizing would change what the other holds. */
+    assert_int_equal(
+        ask(w, 0, ALLOT__OP__OP_RESIZE, good.place & ((UINT64_C(1) << 48) - 1), 50, NULL),
+        ALLOT__ERROR__E_SHARED);
+    /* A free by position gives back what the session holds, and no more. */
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, good.place & ((UINT64_C(1) << 48) - 1), 0, NULL),
+                     ALLOT__ERROR__E_OK);
+    assert_int_equal(pool_live(&w->pool), 1);
+    assert_int_equal(release(w, 1, good), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
+static void test_references__of_a_dead_session_only(void **state)
+{
+    struct world *w = *state;
+    struct ticket both = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 200);
+    assert_int_equal(acquire(w, 1, both, NULL), ALLOT__ERROR__E_OK);
+    assert_false(pool_reclaim(&w->pool, 0, 10));
+    assert_int_equal(pool_live(&w->pool), 1);
+    assert_int_equal(pool_holding(&w->pool, 0).allocations, 0);
+    assert_int_equal(tally_get(&w->pool.users, UID).bytes, 100);
+    assert_int_equal(reopen(w), 0);
+    assert_int_equal(acquire(w, 2, both, NULL), ALLOT__ERROR__E_OK);
+    assert_false(pool_reclaim(&w->pool, 1, 10));
+    assert_int_equal(release(w, 2, both), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
+/* What a pool grants is not what another, or the same in another life, has granted. */
+static void test_references__generations_of_two_pools_differ(void **state)
+{
+    struct world *w = *state;
+    struct pool second;
+    struct config_pool config = w->config;
+
+    strcpy(config.name, "second");
+    assert_int_equal(pool_open(&second, &w->ledger, 1, &config, -1), 0);
+    uint64_t a = w->pool.info->generation;
+    uint64_t b = second.info->generation;
+    assert_true((a > b ? a - b : b - a) > UINT64_C(1) << 32);
+    pool_close(&second);
+}
+
 /* ---- memory that cannot be had ---- */
 
 static void test_pool__refused_memory_leaves_nothing(void **state)
@@ -527,6 +672,10 @@ static void test_pool__random_operations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        pool_test(test_references__the_last_one_frees),
+        pool_test(test_references__stale_forged_and_foreign_tickets),
+        pool_test(test_references__of_a_dead_session_only),
+        pool_test(test_references__generations_of_two_pools_differ),
         pool_test(test_pool__refused_memory_leaves_nothing),
         pool_test(test_pool__refused_resize_leaves_the_block),
         pool_test(test_pool__abandoned_reservation_is_given_back),

@@ -61,7 +61,7 @@ static uint32_t add(struct records *r, unsigned slot, enum record_kind kind, uin
     uint32_t reference;
 
     make_room(r);
-    assert_true(records_reserve(r, &record, &reference));
+    assert_true(records_reserve(r, &record) && records_reserve_reference(r, &reference));
     r->record[record].position = position;
     r->record[record].size = position + 1;
     r->record[record].kind = (uint8_t)kind;
@@ -92,32 +92,70 @@ static void test_records__a_reservation_not_used_is_free(void **state)
     uint32_t first;
     uint32_t again;
     uint32_t reference;
+    uint32_t other;
 
-    assert_true(records_reserve(r, &first, &reference));
-    uint32_t generation = r->record[first].generation;
-    assert_true(records_reserve(r, &again, &reference));
+    assert_true(records_reserve(r, &first) && records_reserve_reference(r, &reference));
+    uint64_t generation = r->record[first].generation;
+    assert_true(records_reserve(r, &again) && records_reserve_reference(r, &other));
     assert_int_equal(again, first);
+    assert_int_equal(other, reference);
     assert_int_equal(r->record[again].generation, generation + 1);
     assert_int_equal(r->live, 0);
     assert_int_equal(r->info->records_top, 1);
 }
 
-static void test_records__a_slot_in_use_again_has_another_generation(void **state)
+static void add_reference(struct records *r, unsigned slot, uint32_t record)
+{
+    uint32_t reference;
+
+    make_room(r);
+    assert_true(records_reserve_reference(r, &reference));
+    records_commit_reference(r, reference,
+                             ledger_reference_word(slot, r->record[record].generation, record));
+}
+
+/* Whatever slots were used in between: at one place two grants never have the same. */
+static void test_records__no_generation_comes_twice(void **state)
 {
     struct records *r = &((struct world *)*state)->records;
-    uint32_t record = add(r, 0, RECORD_BYTES, 16);
-    uint32_t generation = r->record[record].generation;
+    uint64_t last = r->info->generation;
 
-    assert_true(records_drop(r, records_first_held(r, 0)));
-    assert_int_equal(add(r, 0, RECORD_BYTES, 16), record);
-    assert_true(r->record[record].generation > generation);
+    for (unsigned i = 0; i < 100; i++) {
+        uint32_t other = i % 3 ? RECORDS_NONE : add(r, 1, RECORD_IDS, 16 + i);
+        uint32_t record = add(r, 0, RECORD_BYTES, 16);
+        assert_true(r->record[record].generation > last);
+        last = r->record[record].generation;
+        assert_true(records_drop(r, records_first_held(r, 0)));
+        if (other != RECORDS_NONE && i % 2)
+            assert_true(records_drop(r, records_reference_of(r, other, 1)));
+    }
+}
+
+static void test_records__live_until_the_last_reference_goes(void **state)
+{
+    struct records *r = &((struct world *)*state)->records;
+    uint32_t record = add(r, 0, RECORD_BYTES, 4096);
+
+    assert_true(records_is_sole(r, record, records_reference_of(r, record, 0)));
+    for (unsigned slot = 1; slot < SLOTS; slot++)
+        add_reference(r, slot, record);
+    assert_false(records_is_sole(r, record, records_reference_of(r, record, 0)));
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        assert_true(records_is_live(r, record));
+        assert_int_equal(records_find(r, RECORD_BYTES, 4096), record);
+        uint32_t reference = records_reference_of(r, record, slot);
+        assert_int_equal(records_is_sole(r, record, reference), slot == SLOTS - 1);
+        assert_int_equal(records_drop(r, reference), slot == SLOTS - 1);
+        assert_int_equal(records_reference_of(r, record, slot), RECORDS_NONE);
+    }
+    assert_false(records_is_live(r, record));
+    assert_int_equal(records_find(r, RECORD_BYTES, 4096), RECORDS_NONE);
 }
 
 /* ---- at random ---- */
 
 struct held {
-    bool live;
-    unsigned slot;
+    unsigned slots; /* a bit each; 0: not live */
     enum record_kind kind;
     uint32_t record;
 };
@@ -135,17 +173,20 @@ static void check_model(const struct records *r, const struct held *held)
 
     for (uint32_t i = 0; i < HELD; i++) {
         uint32_t record = records_find(r, held[i].kind, position_of(i));
-        if (!held[i].live) {
+        if (!held[i].slots) {
             assert_int_equal(record, RECORDS_NONE);
             continue;
         }
         assert_int_equal(record, held[i].record);
         assert_int_equal(r->record[record].size, position_of(i) + 1);
-        uint32_t reference = records_reference_of(r, record, held[i].slot);
-        assert_true(reference != RECORDS_NONE);
-        assert_int_equal(ledger_reference_record(r->reference[reference]), record);
-        assert_int_equal(records_reference_of(r, record, (held[i].slot + 1) % SLOTS), RECORDS_NONE);
-        by_slot[held[i].slot]++;
+        for (unsigned slot = 0; slot < SLOTS; slot++) {
+            uint32_t reference = records_reference_of(r, record, slot);
+            assert_true((reference != RECORDS_NONE) == (held[i].slots >> slot & 1));
+            if (reference == RECORDS_NONE)
+                continue;
+            assert_int_equal(ledger_reference_record(r->reference[reference]), record);
+            by_slot[slot]++;
+        }
         live++;
     }
     assert_int_equal(r->live, live);
@@ -169,15 +210,21 @@ static void test_records__random_run(void **state)
         struct held *h = &held[i];
         /* Waves of filling and emptying. */
         bool fill = step / 30000 % 2 == 0;
-        if (!h->live && (fill || test_random_below(&random, 4) == 0)) {
-            h->live = true;
-            h->slot = (unsigned)test_random_below(&random, SLOTS);
-            h->kind = (enum record_kind)(RECORD_BYTES + test_random_below(&random, 3));
-            h->record = add(&w->records, h->slot, h->kind, position_of(i));
-        } else if (h->live && (!fill || test_random_below(&random, 4) == 0)) {
-            h->live = false;
-            assert_true(
-                records_drop(&w->records, records_reference_of(&w->records, h->record, h->slot)));
+        unsigned slot = (unsigned)test_random_below(&random, SLOTS);
+        bool holds = h->slots >> slot & 1;
+        if (!holds && (fill || test_random_below(&random, 4) == 0)) {
+            if (h->slots) {
+                add_reference(&w->records, slot, h->record);
+            } else {
+                h->kind = (enum record_kind)(RECORD_BYTES + test_random_below(&random, 3));
+                h->record = add(&w->records, slot, h->kind, position_of(i));
+            }
+            h->slots |= 1u << slot;
+        } else if (holds && (!fill || test_random_below(&random, 4) == 0)) {
+            h->slots &= ~(1u << slot);
+            bool last =
+                records_drop(&w->records, records_reference_of(&w->records, h->record, slot));
+            assert_true(last == !h->slots);
         }
         if (step % 20000 != 19999)
             continue;
@@ -188,7 +235,7 @@ static void test_records__random_run(void **state)
     }
     for (unsigned slot = 0; slot < SLOTS; slot++)
         for (uint32_t at; (at = records_first_held(&w->records, slot)) != RECORDS_NONE;)
-            assert_true(records_drop(&w->records, at));
+            records_drop(&w->records, at);
     assert_int_equal(w->records.live, 0);
     assert_int_equal(w->records.free_records, w->records.info->records_top);
 }
@@ -200,7 +247,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         records_test(test_records__ids_have_positions_of_their_own),
         records_test(test_records__a_reservation_not_used_is_free),
-        records_test(test_records__a_slot_in_use_again_has_another_generation),
+        records_test(test_records__no_generation_comes_twice),
+        records_test(test_records__live_until_the_last_reference_goes),
         records_test(test_records__random_run),
     };
 

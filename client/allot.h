@@ -63,6 +63,7 @@ extern "C" {
 #define ALLOT_E_SEQUENCE      (-16) /* a request's number is out of order */
 #define ALLOT_E_LIMIT         (-17) /* a limit on sessions or allocations is reached */
 #define ALLOT_E_INTERNAL      (-18) /* the daemon failed; its log says how */
+#define ALLOT_E_SHARED        (-19) /* others hold it too, so it cannot be changed */
 /* Said by the library. */
 #define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
 #define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
@@ -155,7 +156,8 @@ struct allot_options {
 int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options *options,
                 uint64_t *ret_offset);
 
-/* Frees a block of this session. NOT_ALLOCATED, NOT_OWNER. */
+/* Gives back what this process took once: its own grant or what it acquired. The last one to do so,
+ * in any process, frees the block. NOT_ALLOCATED, NOT_OWNER. */
 int allot_free(struct allot_pool *p, uint64_t offset);
 /* The same; refused with NOT_ALLOCATED where the block's size is not exactly `size`. */
 int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
@@ -163,8 +165,9 @@ int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
 /*
  * Makes the block `size` bytes long, in place where it can, else by allocating (as `options` say),
  * copying and freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept;
- * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size. On failure the
- * block is as it was; after TIMEOUT or DISCONNECTED either place may still be allocated.
+ * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size. A block that others
+ * hold too is never changed: it is copied. On failure the block is as it was; after TIMEOUT or
+ * DISCONNECTED either place may still be allocated.
  */
 int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                   const struct allot_options *options, uint64_t *ret_offset);
@@ -208,6 +211,37 @@ int allot_alloc_ids_at(struct allot_pool *p, uint64_t first, uint64_t count,
                        const struct allot_options *options);
 /* The whole range, as it was granted; `count` 0 is not compared. */
 int allot_free_ids(struct allot_pool *p, uint64_t first, uint64_t count);
+
+/* ---- references ---- */
+
+/*
+ * An allocation lives until nobody holds it any more. Whoever is granted it holds it; others may,
+ * with its ticket, as long as somebody does. What a process has taken n times (granted, acquired)
+ * it gives back n times, with allot_release() or the free of its kind, which are the same; its end
+ * gives back all. The quota of the user whom it was granted to is charged until the last one goes.
+ *
+ * A ticket is two numbers that mean the same in every process: send them over any channel. It names
+ * this one grant for ever. Once that is over, or if its numbers were never given out, it names
+ * nothing: NOT_ALLOCATED.
+ */
+struct allot_ticket {
+    uint64_t place; /* pool, kind and position */
+    uint64_t generation;
+};
+
+/* The ticket of the block or run of pages at `offset`, or of the range of IDs from `first` on, that
+ * this process holds. No system call. NOT_OWNER. */
+int allot_ticket(struct allot_pool *p, uint64_t offset, struct allot_ticket *ret);
+int allot_id_ticket(struct allot_pool *p, uint64_t first, struct allot_ticket *ret);
+
+/* Takes what the ticket names, which must be of this pool; reading is right enough. *ret_position
+ * is its offset, or its first ID; *ret_size (may be NULL) what was asked for: bytes, or IDs. Where
+ * this process holds it already nothing is asked of the daemon. NOT_ALLOCATED. */
+int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t *ret_position,
+                  uint64_t *ret_size);
+
+/* Gives back once. NOT_ALLOCATED; NOT_OWNER where this process holds none of it. */
+int allot_release(struct allot_pool *p, const struct allot_ticket *ticket);
 
 /* ---- statistics ---- */
 

@@ -194,6 +194,8 @@ static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t f
         size_t item = (size_t)(number - call->number);
         call->codes[item] = reply->n_errors ? -(int)reply->errors[i] : 0;
         call->values[item] = reply->n_values ? reply->values[i] : 0;
+        if (call->generations)
+            call->generations[item] = reply->n_generations ? reply->generations[i] : 0;
         if (call->frame) {
             memcpy(call->frame, s->in, frame_size);
             call->frame_size = frame_size;
@@ -215,7 +217,8 @@ static bool reply_is_sound(const Allot__Reply *reply)
     if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
         return false;
     if ((reply->n_errors && reply->n_errors != reply->count) ||
-        (reply->n_values && reply->n_values != reply->count))
+        (reply->n_values && reply->n_values != reply->count) ||
+        (reply->n_generations && reply->n_generations != reply->count))
         return false;
     for (size_t i = 0; i < reply->n_errors; i++) {
         if ((int)reply->errors[i] < 0)

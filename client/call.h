@@ -15,6 +15,7 @@
 struct call {
     uint64_t *values; /* one an operation, as are the codes */
     int *codes;
+    uint64_t *generations; /* likewise, or NULL */
     void *frame; /* CODEC_FRAME_MAX bytes for the reply as it came, or NULL where nobody wants it */
     bool wants_fd;
 

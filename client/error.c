@@ -18,16 +18,14 @@ _Static_assert(ALLOT_E_INVALID == -ALLOT__ERROR__E_INVALID &&
                    ALLOT_E_QUOTA == -ALLOT__ERROR__E_QUOTA &&
                    ALLOT_E_COMMIT == -ALLOT__ERROR__E_COMMIT,
                "allot.h and allot.proto disagree");
-_Static_assert(ALLOT_E_FRAME_SIZE == -ALLOT__ERROR__E_FRAME_SIZE &&
-                   ALLOT_E_MALFORMED == -ALLOT__ERROR__E_MALFORMED &&
-                   ALLOT_E_UNKNOWN == -ALLOT__ERROR__E_UNKNOWN &&
-                   ALLOT_E_BATCH == -ALLOT__ERROR__E_BATCH &&
-                   ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO &&
-                   ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
-                   ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE &&
-                   ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
-                   ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL,
-               "allot.h and allot.proto disagree");
+_Static_assert(
+    ALLOT_E_FRAME_SIZE == -ALLOT__ERROR__E_FRAME_SIZE &&
+        ALLOT_E_MALFORMED == -ALLOT__ERROR__E_MALFORMED &&
+        ALLOT_E_UNKNOWN == -ALLOT__ERROR__E_UNKNOWN && ALLOT_E_BATCH == -ALLOT__ERROR__E_BATCH &&
+        ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO && ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
+        ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
+        ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL && ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED,
+    "allot.h and allot.proto disagree");
 
 static _Thread_local uint64_t last_limit;
 
@@ -83,6 +81,8 @@ const char *allot_strerror(int code)
         return "the daemon's limit of sessions or allocations is reached";
     case ALLOT_E_INTERNAL:
         return "internal error of the daemon";
+    case ALLOT_E_SHARED:
+        return "others hold it too";
     case ALLOT_E_TIMEOUT:
         return "timed out";
     case ALLOT_E_DISCONNECTED:

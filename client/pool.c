@@ -80,7 +80,7 @@ static int attach(struct allot *a, struct attach *work, const char *name, enum a
         r = code;
     if (r == 0)
         r = codec_decode_reply(&work->arena, work->frame, call.frame_size, &reply);
-    if (r == 0 && (reply->n_pools != 1 || call.fd < 0))
+    if (r == 0 && (reply->n_pools != 1 || call.fd < 0 || reply->pools[0]->pool > PLACE_POOL_MAX))
         r = ALLOT_E_MALFORMED;
     if (r == 0) {
         p->size = reply->pools[0]->size_max;

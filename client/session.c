@@ -44,12 +44,14 @@ int allot_open(struct allot **ret, const char *socket_path)
     }
     a->generation = generation;
     pthread_mutex_init(&a->pools_lock, NULL);
+    held_init(&a->held);
     calls_init(&a->calls, &connection, DEFAULT_TIMEOUT_MS);
     r = calls_hello(&a->calls, &a->id);
     if (r < 0) {
         int saved = errno;
         calls_deinit(&a->calls);
         pthread_mutex_destroy(&a->pools_lock);
+        held_deinit(&a->held);
         free(a);
         errno = saved;
         return r;
@@ -70,8 +72,10 @@ void allot_close(struct allot *a)
         (void)session_call_one(a, &request, NULL);
         calls_deinit(&a->calls);
         pthread_mutex_destroy(&a->pools_lock);
+        held_deinit(&a->held);
     } else {
         calls_deinit_inherited(&a->calls);
+        held_deinit_inherited(&a->held);
     }
     free(a);
 }

@@ -10,11 +10,13 @@
 #include "allot.h"
 #include "call.h"
 #include "fork.h"
+#include "held.h"
 
 struct allot {
     struct calls calls;
     uint64_t generation; /* the process that opened it */
     uint64_t id;
+    struct held held;
     pthread_mutex_t pools_lock; /* taken alone */
     struct allot_pool *pools;
 };
@@ -36,15 +38,29 @@ static inline int session_call(struct allot *a, Allot__Request *request, struct 
     return fork_here(a->generation) ? call_run(&a->calls, request, call) : ALLOT_E_FORKED;
 }
 
-/* The same for what only a pool attached for writing allows: the daemon knows the session's right,
- * not the handle's. */
+/* The same for what goes to a pool: the daemon knows the session's right, not the handle's. */
 static inline int pool_call(const struct allot_pool *p, Allot__Request *request, struct call *call)
 {
-    return p->writable ? session_call(p->session, request, call) : ALLOT_E_DENIED;
+    if (!p->writable && codec_access(request->op) == ALLOT__ACCESS__ACCESS_WRITE &&
+        fork_here(p->generation))
+        return ALLOT_E_DENIED;
+    return session_call(p->session, request, call);
 }
 
 /* A request of one operation whose answer is its code. */
 int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_value);
+
+/* A ticket's place: the wire's with the pool's number above it. 0 for what is no position. */
+#define PLACE_POOL_SHIFT 56
+#define PLACE_POOL_MAX   255u
+
+static inline uint64_t pool_place(const struct allot_pool *p, enum codec_kind kind,
+                                  uint64_t position)
+{
+    if (position >> CODEC_KIND_SHIFT)
+        return 0;
+    return (uint64_t)p->number << PLACE_POOL_SHIFT | (uint64_t)kind << CODEC_KIND_SHIFT | position;
+}
 
 /* Unmaps and frees all of the session's pools. */
 void pool_detach_all(struct allot *a);

@@ -21,7 +21,11 @@
 
 #define LEDGER_LAYOUT 2u
 
-enum record_kind { RECORD_BYTES = 1, RECORD_PAGES = 2, RECORD_IDS = 3 };
+enum record_kind {
+    RECORD_BYTES = CODEC_KIND_BYTES,
+    RECORD_PAGES = CODEC_KIND_PAGES,
+    RECORD_IDS = CODEC_KIND_IDS
+};
 
 /* One allocation. It is live while a reference points at it. */
 struct ledger_record {

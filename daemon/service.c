@@ -200,18 +200,6 @@ static Allot__Error serve_sessions(struct service *service, const Allot__Request
 
 /* ---- items ---- */
 
-/* What a session with the right to read may do in a pool: hold what others have granted. */
-static Allot__Access access_for(Allot__Op op)
-{
-    switch (op) {
-    case ALLOT__OP__OP_ACQUIRE:
-    case ALLOT__OP__OP_RELEASE:
-        return ALLOT__ACCESS__ACCESS_READ;
-    default:
-        return ALLOT__ACCESS__ACCESS_WRITE;
-    }
-}
-
 /* The pool that the request may work on, or why not. */
 static Allot__Error find_pool(const struct service *service, const struct session *s,
                               const Allot__Request *request, struct pool **ret)
@@ -220,7 +208,7 @@ static Allot__Error find_pool(const struct service *service, const struct sessio
 
     if (!pool || !s->attached[pool->index])
         return ALLOT__ERROR__E_NO_POOL;
-    if (s->access[pool->index] < access_for(request->op))
+    if (s->access[pool->index] < codec_access(request->op))
         return ALLOT__ERROR__E_DENIED;
     *ret = pool;
     return ALLOT__ERROR__E_OK;

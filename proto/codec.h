@@ -25,6 +25,7 @@
 #define CODEC_INFLIGHT_MAX 256u
 /* A ticket's place: a position below, and above it the kind of what is there. */
 #define CODEC_KIND_SHIFT 48
+enum codec_kind { CODEC_KIND_BYTES = 1, CODEC_KIND_PAGES = 2, CODEC_KIND_IDS = 3 };
 /* A pool's name in bytes, without the final 0. */
 #define CODEC_NAME_MAX 63u
 
@@ -56,6 +57,9 @@ int codec_add_request(const Allot__Request *request, void *frame, size_t *size);
  * end whether the frame was sound: 0 or -E_MALFORMED. */
 bool codec_next_request(const void *frame, size_t size, size_t *at, const void **ret_request,
                         size_t *ret_size, int *ret_error);
+
+/* The right in its pool that an operation wants: to hold is to read, to be granted is to write. */
+Allot__Access codec_access(Allot__Op op);
 
 /* How many numbers the request takes (its items), or -E_UNKNOWN, -E_BATCH. Hello takes 0. */
 int codec_request_count(const Allot__Request *request);

@@ -60,8 +60,11 @@ static bool wait_ready(struct server *s)
             if (n < 0)
                 return false;
             state[n] = 0;
-            if (strstr(state, "READY=1"))
+            if (strstr(state, "READY=1")) {
+                close(s->notify); /* nothing is kept, and nobody waits for us to read */
+                s->notify = -1;
                 return true;
+            }
         } else if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
             s->pid = -1;
             return false;

@@ -25,10 +25,14 @@
  * allot_detach() only free what is the child's own), and the pool is not mapped: allot_ptr() gives
  * NULL. It can open a session of its own.
  *
- * Death. When the process ends, all that it held is free again. When the daemon ends, mappings stay
- * readable and writable; calls return ALLOT_E_DISCONNECTED. A session is also at its end when the
- * two sides no longer agree what was asked (a cut or garbled answer, a request refused while others
- * were behind it): from then on each call returns the same FRAME_SIZE, MALFORMED or SEQUENCE.
+ * Death. When the process ends, all that it held is free again, but for what others hold too. When
+ * the daemon ends, mappings stay readable and writable, and calls wait for the next one: the
+ * library connects again and goes on, and every operation takes effect once. DISCONNECTED: no
+ * daemon came in time; later calls try again. POOL_GONE, from then on from each call: one came that
+ * has not kept the pools; what is mapped stays, and a new session may be opened. A session is also
+ * at its end when the two sides no longer agree what was asked (a cut or garbled answer, a request
+ * refused while others were behind it): from then on each call returns the same FRAME_SIZE,
+ * MALFORMED or SEQUENCE.
  */
 #ifndef ALLOT_H
 #define ALLOT_H
@@ -64,12 +68,14 @@ extern "C" {
 #define ALLOT_E_LIMIT         (-17) /* a limit on sessions or allocations is reached */
 #define ALLOT_E_INTERNAL      (-18) /* the daemon failed; its log says how */
 #define ALLOT_E_SHARED        (-19) /* others hold it too, so it cannot be changed */
+#define ALLOT_E_SESSION       (-20) /* no such session; the library says POOL_GONE for it */
 /* Said by the library. */
 #define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
 #define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
 #define ALLOT_E_FORKED       (-34) /* the session belongs to the parent process */
 #define ALLOT_E_PATH         (-35) /* the socket's path is too long (107 bytes) or empty */
 #define ALLOT_E_SYSTEM       (-36) /* a system call failed; errno says why */
+#define ALLOT_E_POOL_GONE    (-37) /* the daemon lost what it kept: the session is over */
 
 /* A sentence in English for any code, known or not; static, never NULL. */
 const char *allot_strerror(int code);
@@ -217,8 +223,9 @@ int allot_free_ids(struct allot_pool *p, uint64_t first, uint64_t count);
 /*
  * An allocation lives until nobody holds it any more. Whoever is granted it holds it; others may,
  * with its ticket, as long as somebody does. What a process has taken n times (granted, acquired)
- * it gives back n times, with allot_release() or the free of its kind, which are the same; its end
- * gives back all. The quota of the user whom it was granted to is charged until the last one goes.
+ * it gives back n times, with allot_release() or the free of its kind, which are the same (but a
+ * pool attached for reading allows no frees); its end gives back all. The quota of the user whom it
+ * was granted to is charged until the last one goes.
  *
  * A ticket is two numbers that mean the same in every process: send them over any channel. It names
  * this one grant for ever. Once that is over, or if its numbers were never given out, it names

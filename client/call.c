@@ -25,6 +25,11 @@
  * before that call must not get its answer: the call sends a ping first, whose answer ends that
  * receive, if no other answer did, and all that begin from then on have room.
  *
+ * Loss. When the connection ends, whoever leads makes another and takes the session up again by its
+ * ID and secret; then all that waits for answers is sent again, in order. The daemon's journal
+ * knows what was carried out already. That goes on until the leader's deadline, then another thread
+ * leads. Where the daemon does not know the session (what it kept is lost), the session is over.
+ *
  * Refusals. A request refused as a whole has taken no number. If it is the last one sent, its
  * number is given out again. If others are behind it, each of them is refused too, as out of order,
  * and what was asked can no longer be told: the session is broken, and all calls end with SEQUENCE.
@@ -53,6 +58,11 @@
  * whether that has ended: nobody could wake it there. */
 #define RECHECK_MS 50
 
+/* How long a thread waits before it tries to connect again: at first as long as a daemon needs to
+ * start, in the end so that many clients together are no load. */
+#define RETRY_MIN_NS UINT64_C(1000000)
+#define RETRY_MAX_NS UINT64_C(100000000)
+
 _Static_assert((CODEC_INFLIGHT_MAX & (CODEC_INFLIGHT_MAX - 1)) == 0, "slots are found by a mask");
 _Static_assert(CODEC_BATCH_MAX == ALLOT_BATCH_MAX, "allot.h and codec.h disagree");
 
@@ -61,12 +71,31 @@ static unsigned slot(uint64_t number)
     return (unsigned)(number % CODEC_INFLIGHT_MAX);
 }
 
-void calls_init(struct calls *s, const struct connection *connection, int timeout_ms)
+/* A reply whose columns do not fit its count, or with codes that no Error can be. */
+static bool reply_is_sound(const Allot__Reply *reply)
 {
-    s->connection = *connection;
+    if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
+        return false;
+    if ((reply->n_errors && reply->n_errors != reply->count) ||
+        (reply->n_values && reply->n_values != reply->count) ||
+        (reply->n_generations && reply->n_generations != reply->count))
+        return false;
+    for (size_t i = 0; i < reply->n_errors; i++) {
+        if ((int)reply->errors[i] < 0)
+            return false;
+    }
+    return true;
+}
+
+static void calls_init(struct calls *s, int timeout_ms)
+{
+    s->connection = (struct connection){.fd = -1};
+    s->session = 0;
     s->timeout_ms = timeout_ms;
+    s->lost = s->closing = false;
     s->broken = 0;
     s->led = s->takes_fd = false;
+    s->attempts = 0;
     s->next = s->oldest = 1;
     s->window = CODEC_INFLIGHT_MAX;
     s->batch_max = CODEC_BATCH_MAX;
@@ -78,15 +107,108 @@ void calls_init(struct calls *s, const struct connection *connection, int timeou
     pthread_mutex_init(&s->lock, NULL);
 }
 
+/* ---- connecting ---- */
+
+static int hello_send(struct calls *s, struct call_totals *totals)
+{
+    Allot__Request request = ALLOT__REQUEST__INIT;
+    size_t size = 0;
+
+    request.op = ALLOT__OP__OP_HELLO;
+    request.version_min = request.version_max = CODEC_VERSION;
+    request.session = s->session;
+    if (s->session) {
+        request.secret.data = s->secret;
+        request.secret.len = sizeof(s->secret);
+    }
+    int r = codec_add_request(&request, s->out, &size);
+    if (r == 0)
+        r = connection_send(&s->connection, s->out, size);
+    if (r != 0)
+        return r < 0 ? r : ALLOT_E_DISCONNECTED;
+    totals->bytes_sent += size;
+    totals->calls++;
+    return 0;
+}
+
+static int hello_receive(struct calls *s, uint64_t deadline, struct call_totals *totals)
+{
+    Allot__Reply *reply;
+    size_t size = 0;
+
+    int r = connection_receive(&s->connection, deadline, s->in, &size, NULL);
+    if (r < 0)
+        return r;
+    totals->bytes_received += size;
+    r = codec_decode_reply(&s->arena, s->in, size, &reply);
+    if (r < 0)
+        return r;
+    if (!reply_is_sound(reply))
+        return ALLOT_E_MALFORMED;
+    if (reply->refused)
+        return -(int)reply->refused;
+    if (reply->version != CODEC_VERSION)
+        return ALLOT_E_VERSION;
+    if (reply->inflight_max == 0 || reply->batch_max == 0 || reply->session == 0 ||
+        reply->secret.len != sizeof(s->secret))
+        return ALLOT_E_MALFORMED;
+    if (s->session)
+        return reply->session == s->session ? 0 : ALLOT_E_MALFORMED;
+    if (reply->inflight_max < s->window)
+        s->window = reply->inflight_max;
+    s->batch_max = reply->batch_max < s->window ? reply->batch_max : s->window;
+    s->session = reply->session;
+    memcpy(s->secret, reply->secret.data, sizeof(s->secret));
+    return 0;
+}
+
+/* Connects and says hello: for a new session, or, where there is one, to take it up again. */
+static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *totals)
+{
+    int r = connection_open(&s->connection, s->path, deadline);
+
+    if (r < 0)
+        return r;
+    r = hello_send(s, totals);
+    if (r == 0)
+        r = hello_receive(s, deadline, totals);
+    if (r < 0) {
+        int saved = errno;
+        connection_close(&s->connection);
+        errno = saved;
+    }
+    return r;
+}
+
+int calls_open(struct calls *s, const char *path, int timeout_ms)
+{
+    if (strlen(path) >= sizeof(s->path))
+        return ALLOT_E_PATH;
+    calls_init(s, timeout_ms);
+    strcpy(s->path, path);
+    int r = connect_once(s, deadline_in(timeout_ms), &s->totals);
+    if (r < 0)
+        pthread_mutex_destroy(&s->lock);
+    return r;
+}
+
 void calls_deinit(struct calls *s)
 {
-    connection_close(&s->connection);
+    if (!s->lost)
+        connection_close(&s->connection);
     pthread_mutex_destroy(&s->lock);
 }
 
 void calls_deinit_inherited(struct calls *s)
 {
     connection_close_inherited(&s->connection);
+}
+
+void calls_closing(struct calls *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->closing = true;
+    pthread_mutex_unlock(&s->lock);
 }
 
 void calls_set_timeout(struct calls *s, int timeout_ms)
@@ -169,6 +291,8 @@ static void refused_locked(struct calls *s, const Allot__Reply *reply)
     if (!is_pending_locked(s, number))
         return;
     struct call *call = s->waiter[slot(number)];
+    if (call && reply->attempt && reply->attempt != call->attempt)
+        return; /* of a request before it, which a daemon refused twice */
     if (!call || call->number != number || call->answered || number + call->count != s->next) {
         if (call && call->number == number)
             complete_locked(call, code);
@@ -211,23 +335,95 @@ static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t f
         s->oldest++;
 }
 
-/* A reply whose columns do not fit its count, or with codes that no Error can be. */
-static bool reply_is_sound(const Allot__Reply *reply)
+/* Sends the requests of all calls that wait, in the order of their numbers. A number that nobody
+ * waits for any more is used up by a ping, unless the daemon has carried out what it stood for. */
+static int send_again_locked(struct calls *s)
 {
-    if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
-        return false;
-    if ((reply->n_errors && reply->n_errors != reply->count) ||
-        (reply->n_values && reply->n_values != reply->count) ||
-        (reply->n_generations && reply->n_generations != reply->count))
-        return false;
-    for (size_t i = 0; i < reply->n_errors; i++) {
-        if ((int)reply->errors[i] < 0)
-            return false;
+    Allot__Request ping = ALLOT__REQUEST__INIT;
+    size_t size = 0;
+    uint64_t n = s->oldest;
+
+    ping.op = ALLOT__OP__OP_PING;
+    while (n < s->next) {
+        struct call *call = s->waiter[slot(n)];
+        bool waits = s->pending[slot(n)] && call && call->result == PENDING;
+        Allot__Request *request = waits ? call->request : &ping;
+        if (!s->pending[slot(n)]) {
+            n++;
+            continue;
+        }
+        request->number = waits ? call->number : n;
+        request->attempt = ++s->attempts;
+        if (waits)
+            call->attempt = request->attempt;
+        int r = codec_add_request(request, s->out, &size);
+        if (r == ALLOT_E_FRAME_SIZE && size > 0) {
+            r = connection_send(&s->connection, s->out, size);
+            s->totals.bytes_sent += size;
+            size = 0;
+            if (r == 0)
+                continue;
+        }
+        if (r != 0)
+            return r < 0 ? r : ALLOT_E_DISCONNECTED;
+        s->totals.calls++;
+        n = request->number + (waits ? call->count : 1);
     }
-    return true;
+    if (size == 0)
+        return 0;
+    s->totals.bytes_sent += size;
+    int r = connection_send(&s->connection, s->out, size);
+    return r > 0 ? ALLOT_E_DISCONNECTED : r;
 }
 
-/* The leader's step: one frame, or TIMEOUT. Whatever else fails has broken the session. */
+/* What another try may mend: the daemon is about to come back, or is full for now. */
+static bool may_pass(int code)
+{
+    return code == ALLOT_E_DISCONNECTED || code == ALLOT_E_SYSTEM || code == ALLOT_E_LIMIT ||
+           code == ALLOT_E_INTERNAL;
+}
+
+/* The leader's step while the connection is lost: another one, or DISCONNECTED when the deadline
+ * has passed. Where the daemon does not know the session, nobody ever will again. */
+static int reconnect_locked(struct calls *s, uint64_t deadline)
+{
+    struct call_totals totals = {0};
+    uint64_t wait = RETRY_MIN_NS;
+    int r;
+
+    s->led = true;
+    pthread_mutex_unlock(&s->lock);
+    while (may_pass(r = connect_once(s, deadline, &totals)) && !s->closing &&
+           deadline_sleep(deadline, wait))
+        wait = wait < RETRY_MAX_NS / 2 ? wait * 2 : RETRY_MAX_NS;
+    pthread_mutex_lock(&s->lock);
+    s->led = false;
+    s->totals.bytes_sent += totals.bytes_sent;
+    s->totals.bytes_received += totals.bytes_received;
+    s->totals.calls += totals.calls;
+    if (r == ALLOT_E_TIMEOUT || may_pass(r))
+        return ALLOT_E_DISCONNECTED;
+    if (r == 0)
+        r = send_again_locked(s);
+    s->lost = r == ALLOT_E_DISCONNECTED;
+    if (r < 0 && !s->lost)
+        break_locked(s, r == ALLOT_E_SESSION ? ALLOT_E_POOL_GONE : r);
+    if (s->queue)
+        wake(s->queue);
+    return 0;
+}
+
+/* Closes what is no use any more; whoever leads next makes another. */
+static void lose_locked(struct calls *s)
+{
+    connection_close(&s->connection);
+    s->lost = true;
+    if (s->closing)
+        break_locked(s, ALLOT_E_DISCONNECTED);
+}
+
+/* The leader's step: one frame, another connection, TIMEOUT or DISCONNECTED. Whatever else fails
+ * has broken the session. */
 static int lead_locked(struct calls *s, uint64_t deadline)
 {
     bool takes_fd = s->fds_wanted > 0;
@@ -235,6 +431,8 @@ static int lead_locked(struct calls *s, uint64_t deadline)
     size_t size = 0;
     int fd = -1;
 
+    if (s->lost)
+        return reconnect_locked(s, deadline);
     s->led = true;
     s->takes_fd = takes_fd;
     connection_fit_slice(&s->connection, s->timeout_ms);
@@ -250,7 +448,9 @@ static int lead_locked(struct calls *s, uint64_t deadline)
     s->totals.bytes_received += size;
     if (r == ALLOT_E_TIMEOUT)
         return r;
-    if (r < 0)
+    if (r == ALLOT_E_DISCONNECTED)
+        lose_locked(s);
+    else if (r < 0)
         break_locked(s, r);
     else if (reply->refused)
         refused_locked(s, reply);
@@ -289,17 +489,26 @@ static int send_locked(struct calls *s, Allot__Request *request, struct call *ca
     if (s->broken)
         return s->broken;
     *ret_events = 0;
-    if (s->next - s->oldest + call->count > s->window)
+    if (s->lost || s->next - s->oldest + call->count > s->window)
         return CONNECTION_FULL;
     request->number = s->next;
+    request->attempt = s->attempts + 1;
     int r = codec_add_request(request, s->out, &size);
     if (r < 0)
         return r;
     r = connection_send(&s->connection, s->out, size);
+    if (r == ALLOT_E_DISCONNECTED && !s->led) {
+        lose_locked(s);
+        return s->broken ? s->broken : CONNECTION_FULL;
+    }
+    if (r == ALLOT_E_DISCONNECTED)
+        return CONNECTION_FULL; /* the leader will see it, too */
     if (r != 0) {
         *ret_events = POLLOUT;
         return r;
     }
+    call->request = request;
+    call->attempt = ++s->attempts;
     s->totals.bytes_sent += size;
     s->totals.calls++;
     call->number = s->next;
@@ -321,9 +530,10 @@ static int make_room_locked(struct calls *s, struct call *call, short events, ui
 
     bool leads = !s->led;
     uint64_t until = leads ? deadline : deadline_in(RECHECK_MS);
+    struct connection connection = s->connection; /* the leader may make another meanwhile */
     s->led = true;
     pthread_mutex_unlock(&s->lock);
-    int ready = connection_wait(&s->connection, leads ? (short)(events | POLLIN) : events,
+    int ready = connection_wait(&connection, leads ? (short)(events | POLLIN) : events,
                                 until < deadline ? until : deadline);
     pthread_mutex_lock(&s->lock);
     if (leads)
@@ -450,42 +660,4 @@ int call_run(struct calls *s, Allot__Request *request, struct call *call)
     }
     errno = saved;
     return r;
-}
-
-int calls_hello(struct calls *s, uint64_t *ret_session)
-{
-    uint64_t deadline = deadline_in(s->timeout_ms);
-    Allot__Request request = ALLOT__REQUEST__INIT;
-    Allot__Reply *reply;
-    size_t size = 0;
-
-    request.op = ALLOT__OP__OP_HELLO;
-    request.version_min = request.version_max = CODEC_VERSION;
-    int r = codec_add_request(&request, s->out, &size);
-    if (r == 0)
-        r = connection_send(&s->connection, s->out, size);
-    if (r != 0)
-        return r < 0 ? r : ALLOT_E_DISCONNECTED;
-    s->totals.bytes_sent += size;
-    s->totals.calls++;
-    r = connection_receive(&s->connection, deadline, s->in, &size, NULL);
-    if (r < 0)
-        return r;
-    s->totals.bytes_received += size;
-    r = codec_decode_reply(&s->arena, s->in, size, &reply);
-    if (r < 0)
-        return r;
-    if (!reply_is_sound(reply))
-        return ALLOT_E_MALFORMED;
-    if (reply->refused)
-        return -(int)reply->refused;
-    if (reply->version != CODEC_VERSION)
-        return ALLOT_E_VERSION;
-    if (reply->inflight_max == 0 || reply->batch_max == 0)
-        return ALLOT_E_MALFORMED;
-    if (reply->inflight_max < s->window)
-        s->window = reply->inflight_max;
-    s->batch_max = reply->batch_max < s->window ? reply->batch_max : s->window;
-    *ret_session = reply->session;
-    return 0;
 }

@@ -23,6 +23,8 @@ struct call {
     int fd;            /* with wants_fd: the descriptor, the caller's to close, or -1 */
 
     /* Private, under the lock. */
+    Allot__Request *request;
+    uint64_t attempt; /* of its last sending */
     uint64_t number;
     unsigned count, answered;
     int result;
@@ -36,14 +38,20 @@ struct call_totals {
 };
 
 struct calls {
-    struct connection connection;
+    struct connection connection; /* the leader's, while it is lost */
+    char path[108];
+    uint64_t session; /* 0 before the first hello */
+    unsigned char secret[CODEC_SECRET_SIZE];
     pthread_mutex_t lock; /* everything below but the leader's part */
     int timeout_ms;
-    int broken; /* why nothing works any more, or 0 */
+    bool lost;    /* the connection is; the leader makes another */
+    bool closing; /* a lost connection is not worth another any more */
+    int broken;   /* why nothing works any more, or 0 */
     int broken_errno;
     bool led;            /* some thread receives, */
     bool takes_fd;       /* and has room for a descriptor */
     unsigned fds_wanted; /* calls in progress that want a descriptor */
+    uint64_t attempts;   /* requests sent, those sent again counted again */
     uint64_t next;       /* the next operation's number */
     /* The lowest number unanswered; `next` when there is none. */
     uint64_t oldest;
@@ -60,8 +68,8 @@ struct calls {
     struct codec_arena arena;
 };
 
-/* Takes over the connection. */
-void calls_init(struct calls *s, const struct connection *connection, int timeout_ms);
+/* Connects, and opens a session. On failure nothing is left. */
+int calls_open(struct calls *s, const char *path, int timeout_ms);
 /* No thread may be in a call. */
 void calls_deinit(struct calls *s);
 /* In a forked child: frees without touching locks that another thread may have held. */
@@ -70,8 +78,8 @@ void calls_deinit_inherited(struct calls *s);
 void calls_set_timeout(struct calls *s, int timeout_ms);
 struct call_totals calls_totals(struct calls *s);
 
-/* Opens the session: before any other call, by one thread. */
-int calls_hello(struct calls *s, uint64_t *ret_session);
+/* What is lost from here on is not connected again: goodbye comes next. */
+void calls_closing(struct calls *s);
 
 /*
  * Sends the request (its number is filled in here) and waits for all its answers. 0 when they came:

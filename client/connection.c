@@ -47,6 +47,20 @@ uint64_t deadline_in(int timeout_ms)
     return timeout_ms < 0 ? DEADLINE_NEVER : clock_now() + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
+bool deadline_sleep(uint64_t deadline, uint64_t wait_ns)
+{
+    uint64_t now = clock_now();
+
+    if (now >= deadline)
+        return false;
+    if (wait_ns > deadline - now)
+        wait_ns = deadline - now;
+    struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_S),
+                            .tv_nsec = (long)(wait_ns % NS_PER_S)};
+    (void)nanosleep(&wait, NULL); /* a signal makes it shorter */
+    return true;
+}
+
 /* 0 when it has passed. */
 static uint64_t deadline_left(uint64_t deadline)
 {

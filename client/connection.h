@@ -3,6 +3,7 @@
 #ifndef ALLOT_CONNECTION_H
 #define ALLOT_CONNECTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -11,6 +12,8 @@
 #define DEADLINE_NEVER UINT64_MAX
 
 uint64_t deadline_in(int timeout_ms); /* -1: never */
+/* Sleeps so long, or to the deadline: false where that has passed. */
+bool deadline_sleep(uint64_t deadline, uint64_t wait_ns);
 
 struct connection {
     int fd;

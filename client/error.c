@@ -24,7 +24,8 @@ _Static_assert(
         ALLOT_E_UNKNOWN == -ALLOT__ERROR__E_UNKNOWN && ALLOT_E_BATCH == -ALLOT__ERROR__E_BATCH &&
         ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO && ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
         ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
-        ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL && ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED,
+        ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL &&
+        ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION,
     "allot.h and allot.proto disagree");
 
 static _Thread_local uint64_t last_limit;
@@ -81,6 +82,8 @@ const char *allot_strerror(int code)
         return "the daemon's limit of sessions or allocations is reached";
     case ALLOT_E_INTERNAL:
         return "internal error of the daemon";
+    case ALLOT_E_SESSION:
+        return "the daemon knows no such session";
     case ALLOT_E_SHARED:
         return "others hold it too";
     case ALLOT_E_TIMEOUT:
@@ -91,6 +94,8 @@ const char *allot_strerror(int code)
         return "the session belongs to the parent process";
     case ALLOT_E_PATH:
         return "the socket's path is empty or longer than 107 bytes";
+    case ALLOT_E_POOL_GONE:
+        return "the daemon has lost what it kept: the session and its pools are gone";
     case ALLOT_E_SYSTEM:
         return "a system call failed";
     default:

@@ -27,35 +27,24 @@ static const char *default_path(void)
 
 int allot_open(struct allot **ret, const char *socket_path)
 {
-    struct connection connection;
     uint64_t generation;
 
     int r = fork_generation(&generation);
     if (r < 0)
         return r;
-    r = connection_open(&connection, socket_path ? socket_path : default_path(),
-                        deadline_in(DEFAULT_TIMEOUT_MS));
-    if (r < 0)
-        return r;
     struct allot *a = calloc(1, sizeof(*a));
-    if (!a) {
-        connection_close(&connection);
+    if (!a)
         return ALLOT_E_SYSTEM;
-    }
-    a->generation = generation;
-    pthread_mutex_init(&a->pools_lock, NULL);
-    held_init(&a->held);
-    calls_init(&a->calls, &connection, DEFAULT_TIMEOUT_MS);
-    r = calls_hello(&a->calls, &a->id);
+    r = calls_open(&a->calls, socket_path ? socket_path : default_path(), DEFAULT_TIMEOUT_MS);
     if (r < 0) {
         int saved = errno;
-        calls_deinit(&a->calls);
-        pthread_mutex_destroy(&a->pools_lock);
-        held_deinit(&a->held);
         free(a);
         errno = saved;
         return r;
     }
+    a->generation = generation;
+    pthread_mutex_init(&a->pools_lock, NULL);
+    held_init(&a->held);
     *ret = a;
     return 0;
 }
@@ -69,6 +58,7 @@ void allot_close(struct allot *a)
         Allot__Request request = ALLOT__REQUEST__INIT;
 
         request.op = ALLOT__OP__OP_GOODBYE;
+        calls_closing(&a->calls);
         (void)session_call_one(a, &request, NULL);
         calls_deinit(&a->calls);
         pthread_mutex_destroy(&a->pools_lock);
@@ -125,5 +115,5 @@ void allot_traffic(struct allot *a, struct allot_traffic *ret)
 
 uint64_t allot_session_id(const struct allot *a)
 {
-    return a->id;
+    return a->calls.session;
 }

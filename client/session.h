@@ -15,7 +15,6 @@
 struct allot {
     struct calls calls;
     uint64_t generation; /* the process that opened it */
-    uint64_t id;
     struct held held;
     pthread_mutex_t pools_lock; /* taken alone */
     struct allot_pool *pools;

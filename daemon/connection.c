@@ -48,6 +48,9 @@ struct connection {
     unsigned turns;          /* of its loop in which it was read */
     bool single;             /* its frames come one at a time, … */
     bool again;              /* … the next one right after an answer */
+    bool kept;               /* by the service manager, */
+    bool asked;              /* which was asked for it */
+    bool poisoned;           /* its first frame has met too many starts */
     size_t served;           /* bytes of the first frame whose requests were served already … */
     unsigned taken;          /* … and how many operations those took */
 };
@@ -66,6 +69,10 @@ struct connection {
 /* A client says hello at once. One that did not in this time loses its connection when descriptors
  * are short, so that those who say nothing lock nobody out for long. */
 #define HELLO_MS 1000u
+
+/* Starts of the daemon at which a frame may be the first on its socket before it is taken for what
+ * ends the daemon: a request must not do that for ever. */
+#define STARTS_MAX 8u
 
 static void on_event(uv_poll_t *handle, int status, int events);
 
@@ -88,6 +95,11 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct sessions 
 
 /* ---- life ---- */
 
+static void on_poll_moved(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
 static void on_poll_closed(uv_handle_t *handle)
 {
     struct connection *c = handle->data;
@@ -105,28 +117,52 @@ static void backlog_free(struct backlog *b)
     free(b);
 }
 
-static void connection_close(struct connection *c)
+static void unlink_connection(struct connection *c)
 {
-    if (uv_is_closing((uv_handle_t *)&c->poll))
-        return;
     if (c->prev)
         c->prev->next = c->next;
     else
         c->all->first = c->next;
     if (c->next)
         c->next->prev = c->prev;
-    if (c->session)
+}
+
+static void connection_close(struct connection *c)
+{
+    bool leaving = c->all->leaving;
+
+    if (uv_is_closing((uv_handle_t *)&c->poll))
+        return;
+    unlink_connection(c);
+    if (c->kept && !leaving)
+        store_forget_client(c->all->service.sessions->store, c->session->id);
+    if (c->session && !leaving)
         session_disconnected(c->session);
     c->session = NULL;
     if (c->backlog)
         backlog_free(c->backlog);
     c->backlog = NULL;
-    /* The peer sees the end now, not when the loop comes round. */
-    shutdown(c->fd, SHUT_RDWR);
+    /* The peer sees the end now, not when the loop comes round; but where another daemon goes on
+     * with this connection, there is none to be seen. */
+    if (!c->kept || !leaving)
+        shutdown(c->fd, SHUT_RDWR);
     uv_close((uv_handle_t *)&c->poll, on_poll_closed);
 }
 
-void connections_add(struct connections *all, int fd)
+/* To the loop of its session, which reads what this one has looked at. */
+static void connection_move(struct connection *c)
+{
+    struct connections *all = c->all;
+    int fd = c->fd;
+
+    unlink_connection(c);
+    uv_poll_stop(&c->poll);
+    uv_close((uv_handle_t *)&c->poll, on_poll_moved);
+    all->move(all->move_ctx, all->service.home, fd);
+}
+
+/* NULL where it could not be taken: it is closed then. */
+static struct connection *connection_new(struct connections *all, int fd)
 {
     struct connection *c = calloc(1, sizeof(*c));
     int zero = 0;
@@ -137,7 +173,7 @@ void connections_add(struct connections *all, int fd)
         close(fd);
         free(c);
         all->on_closed(all->ctx);
-        return;
+        return NULL;
     }
     c->poll.data = c;
     c->fd = fd;
@@ -148,6 +184,61 @@ void connections_add(struct connections *all, int fd)
         c->next->prev = c;
     all->first = c;
     uv_poll_start(&c->poll, UV_READABLE, on_event);
+    return c;
+}
+
+void connections_add(struct connections *all, int fd)
+{
+    connection_new(all, fd);
+}
+
+static void on_resume(void *ctx);
+static void on_died(void *ctx);
+
+/* The next peek starts at the first frame again. */
+static void rewind_peek(struct connection *c)
+{
+    int zero = 0;
+
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
+}
+
+static void connect_session(struct connection *c, struct session *s)
+{
+    c->session = s;
+    s->resume = on_resume;
+    s->died = on_died;
+    s->ctx = c;
+}
+
+/* Whether the frame that is first on the socket was so at too many starts. */
+static bool is_poisoned(const struct connection *c)
+{
+    struct ledger_session *record = &c->session->all->store->ledger.sessions[c->session->slot];
+    char byte;
+
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+        return false;
+    if (record->first != c->session->next) {
+        record->first = c->session->next;
+        record->starts = 0;
+    }
+    return ++record->starts >= STARTS_MAX;
+}
+
+void connections_adopt(struct connections *all, int fd, struct session *session)
+{
+    struct connection *c = connection_new(all, fd);
+
+    if (!c) {
+        store_forget_client(session->all->store, session->id);
+        return;
+    }
+    connect_session(c, session);
+    session->connected = true;
+    c->kept = true;
+    c->poisoned = is_poisoned(c);
+    rewind_peek(c);
 }
 
 void connections_shed(struct connections *all)
@@ -164,6 +255,7 @@ void connections_shed(struct connections *all)
 
 void connections_close(struct connections *all)
 {
+    all->leaving = true;
     while (all->first)
         connection_close(all->first);
 }
@@ -255,22 +347,12 @@ static void consume(struct connection *c, unsigned n)
     }
 }
 
-/* The next peek starts at the first frame again. */
-static void rewind_peek(struct connection *c)
-{
-    int zero = 0;
-
-    (void)setsockopt(c->fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero));
-}
-
-static void on_resume(void *ctx);
-static void on_died(void *ctx);
-
 /* What a round came to. */
 struct round {
     unsigned consume; /* frames served */
     unsigned room;    /* operations that may still be carried out in it */
     bool wait;
+    bool move;
     bool close;
     bool rewind; /* not all that was peeked at was served */
 };
@@ -292,21 +374,21 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
             return false;
         enum service_step step = service_request(service, &c->session, c->fd, request, length,
                                                  c->taken, round->room, &operations);
-        if (c->session && c->session != before) {
-            c->session->resume = on_resume;
-            c->session->died = on_died;
-            c->session->ctx = c;
-        }
-        round->wait = step == SERVICE_WAIT;
-        if (operations > round->room || round->wait)
+        if (c->session && c->session != before)
+            connect_session(c, c->session);
+        round->wait = step == SERVICE_WAIT || step == SERVICE_PAUSE;
+        round->move = step == SERVICE_MOVE;
+        if (operations > round->room || step == SERVICE_WAIT || round->move)
             return false;
         round->close = step == SERVICE_CLOSE;
         round->room -= operations;
         c->taken += operations;
         c->served = at;
+        if (round->wait)
+            return false;
     }
     if (!round->close && error)
-        service_refuse(service, 0, (Allot__Error)-error);
+        service_refuse(service, 0, 0, (Allot__Error)-error);
     c->served = 0;
     c->taken = 0;
     return true;
@@ -318,6 +400,14 @@ static struct round serve_frames(struct connection *c, unsigned n)
     struct round round = {.room = CODEC_INFLIGHT_MAX - c->taken};
     uint64_t received = 0;
 
+    if (c->poisoned) {
+        log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
+                  (unsigned long long)c->session->id, (unsigned long long)c->session->next,
+                  STARTS_MAX);
+        service_refuse(&all->service, c->session->next, 0, ALLOT__ERROR__E_INTERNAL);
+        c->poisoned = false;
+        round.consume = 1;
+    }
     for (; round.consume < n && !round.close; round.consume++) {
         const struct mmsghdr *m = &all->in[round.consume];
         if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */
@@ -327,7 +417,7 @@ static struct round serve_frames(struct connection *c, unsigned n)
         if (replies_full(&all->service.replies))
             break;
         if (m->msg_hdr.msg_flags & MSG_TRUNC) {
-            service_refuse(&all->service, 0, ALLOT__ERROR__E_FRAME_SIZE);
+            service_refuse(&all->service, 0, 0, ALLOT__ERROR__E_FRAME_SIZE);
             round.rewind = true; /* what was peeked at after it is its own rest */
             round.consume++;
             break;
@@ -342,6 +432,15 @@ static struct round serve_frames(struct connection *c, unsigned n)
     return round;
 }
 
+/* Asks the service manager to keep the connection; where it does not, now and then again. */
+static void keep(struct connection *c)
+{
+    if (c->asked && c->turns % PROBE_TURNS != 0)
+        return;
+    c->asked = true;
+    c->kept = store_keep_client(c->all->service.sessions->store, c->fd, c->session->id);
+}
+
 /* Sends what the round has to say, and consumes what it served. True where the connection may be
  * read on. */
 static bool finish_round(struct connection *c, struct round round)
@@ -350,6 +449,13 @@ static bool finish_round(struct connection *c, struct round round)
     unsigned sent = 0;
 
     replies_flush(r);
+    if (round.move) {
+        connection_move(c);
+        return false;
+    }
+    /* Before the peer hears of what it holds: from then on its connection outlives the daemon. */
+    if (c->session && c->session->granted && !c->kept)
+        keep(c);
     if (c->session)
         atomic_fetch_add_explicit(&c->session->bytes_sent, r->used, memory_order_relaxed);
     int rc = send_frames(c->fd, r->frames, r->n_frames, r->bytes, &sent);
@@ -371,6 +477,7 @@ static bool finish_round(struct connection *c, struct round round)
         rewind_peek(c);
     if (round.wait)
         uv_poll_stop(&c->poll);
+    /* What holds nothing has nothing to lose: it connects again. */
     return !round.wait;
 }
 

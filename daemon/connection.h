@@ -22,6 +22,10 @@ struct connections {
     struct connection *first;
     void (*on_closed)(void *ctx); /* a descriptor has become free */
     void *ctx;
+    /* Takes an unread socket to the loop that its session belongs to. */
+    void (*move)(void *ctx, const uv_loop_t *home, int fd);
+    void *move_ctx;
+    bool leaving; /* the daemon stops, and another may follow */
     struct mmsghdr in[CONNECTION_FRAMES_MAX];
     struct iovec in_parts[CONNECTION_FRAMES_MAX];
     struct mmsghdr discard[CONNECTION_FRAMES_MAX];
@@ -34,10 +38,14 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct sessions 
 /* Takes over an accepted, non-blocking socket. */
 void connections_add(struct connections *all, int fd);
 
+/* Takes over the socket of a session that an earlier daemon left, with what waits on it. Where it
+ * is refused, the session has none. */
+void connections_adopt(struct connections *all, int fd, struct session *session);
+
 /* Descriptors are short: closes the connections that have had a second to say hello and did not. */
 void connections_shed(struct connections *all);
 
-/* At shutdown: closes all; sessions are left to the ledger. */
+/* At shutdown: closes all, but what the service manager keeps; sessions are left to the ledger. */
 void connections_close(struct connections *all);
 
 #endif

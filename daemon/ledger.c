@@ -33,6 +33,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -230,12 +231,17 @@ int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint
 
     if (rc)
         return rc;
+    if (getrandom(s->secret, sizeof(s->secret), 0) != sizeof(s->secret))
+        return -errno;
     memset(ledger->base + JOURNALS_AT + slot * JOURNAL_SIZE, 0, JOURNAL_SIZE);
     s->start_time = start_time;
     s->pid = pid;
     s->uid = uid;
     s->gid = gid;
     s->ended = 0;
+    s->attached = 0;
+    s->starts = 0;
+    s->first = 0;
     uint64_t id = atomic_fetch_add(&h->last_session, 1) + 1;
     atomic_store_explicit(&s->id, id, memory_order_release);
     *ret_id = id;

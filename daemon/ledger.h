@@ -85,8 +85,15 @@ struct ledger_session {
     uint32_t uid;
     uint32_t gid;
     _Atomic uint32_t ended; /* goodbye was said or the process is gone: what it holds is void */
-    uint64_t unused[4];
+    unsigned char secret[CODEC_SECRET_SIZE];
+    _Atomic uint32_t attached; /* LEDGER_ATTACHED() bits of what it attached for */
+    uint32_t starts;           /* of the daemon in a row that found `first` first on its socket */
+    uint64_t first;
 };
+
+/* Two bits a pool, by index: an Allot__Access. */
+#define LEDGER_ATTACHED(pool, access) ((uint32_t)(access) << 2 * (pool))
+_Static_assert(POOLS_MAX <= 16, "two bits a pool fit 32");
 
 struct ledger_pool {
     char name[CODEC_NAME_MAX + 1]; /* empty: no pool here */

@@ -12,10 +12,12 @@
 #include "loops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -71,6 +73,17 @@ static void *worker_run(void *arg)
     return NULL;
 }
 
+static void worker_push(struct worker *w, int fd);
+
+static void on_move(void *ctx, const uv_loop_t *home, int fd)
+{
+    struct loops *loops = ctx;
+
+    for (unsigned i = 0; i < loops->count; i++)
+        if (&loops->workers[i].loop == home)
+            worker_push(&loops->workers[i], fd);
+}
+
 int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
                void (*on_closed)(void *ctx), void *ctx)
 {
@@ -90,20 +103,69 @@ int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
             return rc;
         w->bell.data = w;
         connections_init(&w->connections, &w->loop, sessions, on_closed, ctx);
+        w->connections.move = on_move;
+        w->connections.move_ctx = loops;
     }
     return 0;
 }
 
-int loops_adopt_sessions(struct loops *loops, struct sessions *sessions)
+/* A kept socket that is nobody's. */
+static void drop_client(int fd, uint64_t id)
+{
+    store_unkeep_client(id);
+    shutdown(fd, SHUT_RDWR);
+    close(fd);
+}
+
+/* The session's kept socket, now the caller's, or -1. */
+static int take_client(struct notify_fd *fds, int n_fds, uint64_t id)
+{
+    int flags;
+
+    for (int i = 0; i < n_fds; i++) {
+        int fd = fds[i].fd;
+        if (fd < 0 || store_client_id(fds[i].name) != id)
+            continue;
+        fds[i].fd = -1;
+        /* The flag is the open socket's, and was set before it was kept; but nobody knows who keeps
+         * it. */
+        flags = fcntl(fd, F_GETFL);
+        if (flags >= 0)
+            (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+        return fd;
+    }
+    return -1;
+}
+
+int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct notify_fd *fds,
+                         int n_fds)
 {
     unsigned next = 0;
 
     for (unsigned i = 0; i < SESSIONS_MAX; i++) {
-        if (!sessions->store->ledger.sessions[i].id)
+        uint64_t id = sessions->store->ledger.sessions[i].id;
+        struct worker *w = &loops->workers[next % loops->count];
+        struct session *s;
+        if (!id)
             continue;
-        int rc = session_adopt(sessions, &loops->workers[next++ % loops->count].loop, i);
+        int fd = take_client(fds, n_fds, id);
+        int rc = session_adopt(sessions, &w->loop, i, fd, &s);
         if (rc)
             return rc;
+        next += s != NULL;
+        if (s && fd >= 0) {
+            store_adopt_client(sessions->store);
+            connections_adopt(&w->connections, fd, s);
+        } else if (fd >= 0) {
+            drop_client(fd, id);
+        }
+    }
+    for (int i = 0; i < n_fds; i++) {
+        uint64_t id = fds[i].fd >= 0 ? store_client_id(fds[i].name) : 0;
+        if (id)
+            drop_client(fds[i].fd, id);
+        if (id)
+            fds[i].fd = -1;
     }
     return 0;
 }
@@ -127,8 +189,11 @@ int loops_start(struct loops *loops)
 
 void loops_deal(struct loops *loops, int fd)
 {
-    struct worker *w = &loops->workers[loops->next++ % loops->count];
+    worker_push(&loops->workers[loops->next++ % loops->count], fd);
+}
 
+static void worker_push(struct worker *w, int fd)
+{
     pthread_mutex_lock(&w->lock);
     if (w->queued == w->capacity) {
         size_t capacity = w->capacity ? w->capacity * 2 : 64;

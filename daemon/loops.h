@@ -20,8 +20,10 @@ struct loops {
 int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
                void (*on_closed)(void *ctx), void *ctx);
 
-/* Hands the sessions that the ledger has to the loops, in turn. Before loops_start(). */
-int loops_adopt_sessions(struct loops *loops, struct sessions *sessions);
+/* Hands the sessions that the ledger has to the loops, in turn, with the sockets among `fds` that
+ * are theirs (cleared then, -1). Before loops_start(). */
+int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct notify_fd *fds,
+                         int n_fds);
 
 /* Starts the threads. Signals are the main thread's. */
 int loops_start(struct loops *loops);

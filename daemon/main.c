@@ -194,7 +194,7 @@ static bool has_allocators(void)
 /* Everything is there before the first client is accepted. */
 static int start(struct daemon *d)
 {
-    struct notify_fd fds[NOTIFY_FDS_MAX];
+    static struct notify_fd fds[NOTIFY_FDS_MAX];
     int n_fds = notify_listen_fds(fds, NOTIFY_FDS_MAX);
 
     if (n_fds < 0) {
@@ -207,9 +207,6 @@ static int start(struct daemon *d)
     rc = open_listener(d, fds, n_fds);
     if (rc)
         return rc;
-    for (int i = 0; i < n_fds; i++)
-        if (fds[i].fd >= 0)
-            close(fds[i].fd);
     rc = sessions_init(&d->sessions, &d->store, d->config.sessions_max);
     if (!rc)
         rc = uv_loop_init(&d->loop);
@@ -219,7 +216,10 @@ static int start(struct daemon *d)
     if (!rc)
         rc = loops_init(&d->loops, d->config.workers, &d->sessions, on_connection_closed, d);
     if (!rc)
-        rc = loops_adopt_sessions(&d->loops, &d->sessions);
+        rc = loops_adopt_sessions(&d->loops, &d->sessions, fds, n_fds);
+    for (int i = 0; i < n_fds; i++)
+        if (fds[i].fd >= 0)
+            close(fds[i].fd);
     if (!rc)
         rc = start_signals(d);
     if (!rc)

@@ -11,8 +11,7 @@
  *
  * Locks: none. Sending is thread-safe as long as nobody changes the environment.
  *
- * Limits: a manager that does not read is waited for SEND_SECONDS, not for ever: the main loop is
- * here meanwhile.
+ * Limits: a manager that does not read is not waited for for ever: a loop is here meanwhile.
  */
 #include "notify.h"
 
@@ -32,7 +31,6 @@
 #include <unistd.h>
 
 #define LISTEN_FDS_START 3
-#define SEND_SECONDS     10
 
 /* A number from the environment, 0 to INT_MAX, or -1. */
 static long number(const char *text)
@@ -124,7 +122,7 @@ static int find_manager(struct sockaddr_un *address)
 }
 
 /* `fd` -1: none. */
-static int send_state(const char *state, int fd)
+static int send_state(const char *state, int fd, int patience_ms)
 {
     struct sockaddr_un address;
     int size = find_manager(&address);
@@ -152,7 +150,7 @@ static int send_state(const char *state, int fd)
     int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (s < 0)
         return -errno;
-    struct timeval patience = {.tv_sec = SEND_SECONDS};
+    struct timeval patience = {.tv_sec = patience_ms / 1000, .tv_usec = patience_ms % 1000 * 1000};
     int rc = setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ? -errno : 0;
     while (!rc && sendmsg(s, &message, MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
@@ -161,9 +159,16 @@ static int send_state(const char *state, int fd)
     return rc;
 }
 
+bool notify_is_heard(void)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+
+    return path && *path;
+}
+
 int notify_send(const char *state)
 {
-    return send_state(state, -1);
+    return send_state(state, -1, NOTIFY_PATIENCE_MS);
 }
 
 /* The manager takes a name of up to 255 printable characters without a colon; it drops others, or
@@ -181,7 +186,7 @@ static bool is_name(const char *name)
 }
 
 /* FDPOLL=0: a listener that hangs up, or a file, is ours to judge, not the manager's. */
-int notify_store(int fd, const char *name)
+int notify_store(int fd, const char *name, int patience_ms)
 {
     char state[320];
 
@@ -190,17 +195,17 @@ int notify_store(int fd, const char *name)
     if (!is_name(name))
         return -EINVAL;
     snprintf(state, sizeof(state), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-    return send_state(state, fd);
+    return send_state(state, fd, patience_ms);
 }
 
-int notify_unstore(const char *name)
+int notify_unstore(const char *name, int patience_ms)
 {
     char state[320];
 
     if (!is_name(name))
         return -EINVAL;
     snprintf(state, sizeof(state), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-    return send_state(state, -1);
+    return send_state(state, -1, patience_ms);
 }
 
 int notify_reloading(void)
@@ -211,5 +216,5 @@ int notify_reloading(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
              (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-    return send_state(state, -1);
+    return send_state(state, -1, NOTIFY_PATIENCE_MS);
 }

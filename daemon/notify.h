@@ -7,9 +7,11 @@
 #ifndef ALLOTD_NOTIFY_H
 #define ALLOTD_NOTIFY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#define NOTIFY_FDS_MAX 256 /* more than POOLS_MAX, the ledger and a few listeners */
+/* More than CLIENTS_KEPT_MAX, POOLS_MAX, the ledger, a few listeners, and what was set aside. */
+#define NOTIFY_FDS_MAX 320
 
 struct notify_fd {
     int fd;
@@ -20,12 +22,17 @@ struct notify_fd {
  * (0 where they are not for this process), close-on-exec set on each; or -errno (-E2BIG). */
 int notify_listen_fds(struct notify_fd *fds, size_t max);
 
+/* Whether there is a manager that hears what is sent. */
+bool notify_is_heard(void);
 /* Sends one state, such as "READY=1" or "RELOADING=1\nMONOTONIC_USEC=…". 0 or -errno. */
 int notify_send(const char *state);
-/* Stores a descriptor under `name` (FDSTORE=1), to come back at the next start. */
-int notify_store(int fd, const char *name);
+/* Stores a descriptor under `name` (FDSTORE=1), to come back at the next start. A manager that does
+ * not read is waited for `patience_ms`, then -EAGAIN. */
+int notify_store(int fd, const char *name, int patience_ms);
 /* Drops what is stored under `name`. */
-int notify_unstore(const char *name);
+int notify_unstore(const char *name, int patience_ms);
+/* How long the main thread may wait: longer than any manager needs that is alive. */
+#define NOTIFY_PATIENCE_MS 10000
 /* RELOADING=1 with the time, as Type=notify-reload wants it. */
 int notify_reloading(void);
 

@@ -23,6 +23,8 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -174,6 +176,25 @@ int peer_read(int socket_fd, struct peer *ret)
     }
     *ret = peer;
     return 0;
+}
+
+#define PIDFS_MAGIC 0x50494446 /* where pidfds have inodes of their own */
+
+static bool same_pidfd(int a, int b)
+{
+    struct statfs fs;
+    struct stat x;
+    struct stat y;
+
+    return fstatfs(a, &fs) == 0 && fs.f_type == PIDFS_MAGIC && fstat(a, &x) == 0 &&
+           fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool peer_is_same(const struct peer *a, const struct peer *b)
+{
+    if (a->pid <= 0 || b->pid <= 0)
+        return a->pid == b->pid && same_pidfd(a->pidfd, b->pidfd);
+    return a->pid == b->pid && a->start_time == b->start_time;
 }
 
 int peer_reopen(pid_t pid, uint64_t start_time)

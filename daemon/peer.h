@@ -3,6 +3,7 @@
 #ifndef ALLOTD_PEER_H
 #define ALLOTD_PEER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +27,10 @@ struct peer {
  * -EACCES or -ESRCH where /proc hides it.
  */
 int peer_read(int socket_fd, struct peer *ret);
+
+/* Whether both are one process: by pid and start time, or, where we see no pid, by the pidfds (one
+ * inode a process, Linux 6.9). */
+bool peer_is_same(const struct peer *a, const struct peer *b);
 
 /* Finds the process again after a restart: a pidfd for (pid, start_time), or -ESRCH when that
  * process is gone. */

@@ -30,21 +30,21 @@
 #define LIST_TAGS_MAX     256u
 #define LIST_SESSIONS_MAX 100u
 
-void service_refuse(struct service *service, uint64_t number, Allot__Error why)
+void service_refuse(struct service *service, uint64_t number, uint64_t attempt, Allot__Error why)
 {
     Allot__Reply reply = ALLOT__REPLY__INIT;
 
     reply.number = number;
+    reply.attempt = attempt;
     reply.refused = why;
     replies_message(&service->replies, &reply, -1);
 }
 
 /* ---- hello ---- */
 
-static Allot__Error open_session(struct service *service, struct session **session, int socket_fd)
+static Allot__Error identify(int socket_fd, struct peer *ret)
 {
-    struct peer peer;
-    int rc = peer_read(socket_fd, &peer);
+    int rc = peer_read(socket_fd, ret);
 
     if (rc == -EMFILE || rc == -ENFILE)
         return ALLOT__ERROR__E_LIMIT;
@@ -52,21 +52,29 @@ static Allot__Error open_session(struct service *service, struct session **sessi
         log_warning("a client cannot be identified: %s", strerror(-rc));
         return ALLOT__ERROR__E_INTERNAL;
     }
-    rc = session_open(service->sessions, service->loop, &peer, session);
+    return ALLOT__ERROR__E_OK;
+}
+
+/* Takes the pidfd over on success. */
+static Allot__Error open_session(struct service *service, const struct peer *peer,
+                                 struct session **session)
+{
+    int rc = session_open(service->sessions, service->loop, peer, session);
+
+    if (rc == -EUSERS)
+        return ALLOT__ERROR__E_LIMIT;
     if (rc) {
-        close(peer.pidfd);
-        if (rc == -EUSERS)
-            return ALLOT__ERROR__E_LIMIT;
-        log_warning("no session for process %d: %s", (int)peer.pid, strerror(-rc));
+        log_warning("no session for process %d: %s", (int)peer->pid, strerror(-rc));
         return ALLOT__ERROR__E_INTERNAL;
     }
     return ALLOT__ERROR__E_OK;
 }
 
-static void serve_hello(struct service *service, struct session **session, int socket_fd,
-                        const Allot__Request *request)
+static enum service_step serve_hello(struct service *service, struct session **session,
+                                     int socket_fd, const Allot__Request *request)
 {
     Allot__Reply reply = ALLOT__REPLY__INIT;
+    struct peer peer;
 
     reply.version = CODEC_VERSION;
     if (*session)
@@ -74,14 +82,33 @@ static void serve_hello(struct service *service, struct session **session, int s
     else if (request->version_min > CODEC_VERSION || request->version_max < CODEC_VERSION)
         reply.refused = ALLOT__ERROR__E_VERSION;
     else
-        reply.refused = open_session(service, session, socket_fd);
+        reply.refused = identify(socket_fd, &peer);
+    if (!reply.refused && !request->session) {
+        reply.refused = open_session(service, &peer, session);
+        if (reply.refused)
+            close(peer.pidfd);
+    } else if (!reply.refused) {
+        enum session_resume found =
+            session_resume(service->sessions, service->loop, request->session, request->secret.data,
+                           request->secret.len, &peer, session, &service->home);
+        close(peer.pidfd); /* the session has one */
+        if (found == SESSION_MOVE)
+            return SERVICE_MOVE;
+        if (found != SESSION_RESUMED)
+            reply.refused =
+                found == SESSION_FOREIGN ? ALLOT__ERROR__E_DENIED : ALLOT__ERROR__E_SESSION;
+    }
     if (!reply.refused) {
         reply.session = (*session)->id;
+        reply.secret.data = service->sessions->store->ledger.sessions[(*session)->slot].secret;
+        reply.secret.len = CODEC_SECRET_SIZE;
         reply.frame_max = CODEC_FRAME_MAX;
         reply.batch_max = CODEC_BATCH_MAX;
         reply.inflight_max = CODEC_INFLIGHT_MAX;
     }
     replies_message(&service->replies, &reply, -1);
+    /* A session that is taken up may be in the middle of something. */
+    return *session && (*session)->waiting ? SERVICE_PAUSE : SERVICE_DONE;
 }
 
 /* ---- lists and attaching: answered by a message of their own ---- */
@@ -108,11 +135,7 @@ static Allot__Error serve_attach(struct service *service, struct session *s,
         log_warning("pool %s: cannot be handed over: %s", request->name, strerror(-rc));
         return ALLOT__ERROR__E_INTERNAL;
     }
-    if (s->attached[pool->index] < request->access)
-        s->attached[pool->index] = request->access;
-    /* It may have attached for more, before the rule changed. */
-    s->access[pool->index] =
-        allowed < s->attached[pool->index] ? allowed : s->attached[pool->index];
+    session_attach(s, pool->index, request->access, allowed);
     pool_info(pool, &info);
     info.access = request->access;
     reply.number = request->number;
@@ -238,6 +261,7 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
         pool_finish(pool, &o, region_commit(pool->fd, o.commit_offset, o.commit_size));
     }
     replies_add(&service->replies, request->number + item, o.error, o.value, o.generation);
+    s->granted |= !o.error;
     return true;
 }
 
@@ -349,26 +373,25 @@ enum service_step service_request(struct service *service, struct session **sess
 
     *ret_operations = 0;
     if (rc) {
-        service_refuse(service, 0, (Allot__Error)-rc);
+        service_refuse(service, 0, 0, (Allot__Error)-rc);
         return SERVICE_DONE;
     }
     int count = codec_request_count(request);
     if (request->op == ALLOT__OP__OP_HELLO) {
-        serve_hello(service, session, socket_fd, request);
-        return SERVICE_DONE;
+        return serve_hello(service, session, socket_fd, request);
     }
     if (!*session) {
-        service_refuse(service, request->number, ALLOT__ERROR__E_HELLO);
+        service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_HELLO);
         return SERVICE_DONE;
     }
     if (count >= 0 && taken + (unsigned)count > CODEC_INFLIGHT_MAX)
         count = -ALLOT__ERROR__E_BATCH;
     if (count < 0) {
-        service_refuse(service, request->number, (Allot__Error)-count);
+        service_refuse(service, request->number, request->attempt, (Allot__Error)-count);
         return SERVICE_DONE;
     }
     if (!in_sequence(*session, request)) {
-        service_refuse(service, request->number, ALLOT__ERROR__E_SEQUENCE);
+        service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_SEQUENCE);
         return SERVICE_DONE;
     }
     *ret_operations = (unsigned)count;

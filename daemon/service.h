@@ -13,6 +13,7 @@
 struct service {
     struct sessions *sessions;
     uv_loop_t *loop;
+    uv_loop_t *home; /* with SERVICE_MOVE: where to */
     struct codec_arena arena;
     struct replies replies;
 };
@@ -20,7 +21,9 @@ struct service {
 enum service_step {
     SERVICE_DONE,  /* answered, or refused */
     SERVICE_WAIT,  /* s->resume will be called: then serve the same request again */
+    SERVICE_PAUSE, /* answered; s->resume will be called: then serve what follows */
     SERVICE_CLOSE, /* answered, and the session is over: consume, send, close */
+    SERVICE_MOVE,  /* the session is another loop's: hand the socket over there, unread */
 };
 
 /*
@@ -33,7 +36,8 @@ enum service_step service_request(struct service *service, struct session **sess
                                   const void *bytes, size_t size, unsigned taken, unsigned room,
                                   unsigned *ret_operations);
 
-/* Refuses a request, or a frame that is none, as a whole; `number` is the request's, or 0. */
-void service_refuse(struct service *service, uint64_t number, Allot__Error why);
+/* Refuses a request, or a frame that is none, as a whole; `number` and `attempt` are the request's,
+ * or 0. */
+void service_refuse(struct service *service, uint64_t number, uint64_t attempt, Allot__Error why);
 
 #endif

@@ -215,20 +215,39 @@ static void reclaim_now(struct sessions *all, unsigned slot)
     ledger_session_close(&all->store->ledger, slot);
 }
 
-int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
+/* The process of a session that is in the ledger. Its socket tells more than its pid: the groups,
+ * and also a process that has no pid for us. */
+static int find_process(const struct ledger_session *record, int socket_fd, struct peer *ret)
+{
+    if (record->ended)
+        return -ESRCH;
+    if (socket_fd >= 0)
+        return peer_read(socket_fd, ret);
+    *ret = (struct peer){.pid = (pid_t)record->pid,
+                         .uid = record->uid,
+                         .gid = record->gid,
+                         .start_time = record->start_time,
+                         .pidfd = peer_reopen((pid_t)record->pid, record->start_time)};
+    return ret->pidfd < 0 ? ret->pidfd : 0;
+}
+
+int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int socket_fd,
+                  struct session **ret)
 {
     const struct ledger_session *record = &all->store->ledger.sessions[slot];
-    int pidfd = record->ended ? -ESRCH : peer_reopen((pid_t)record->pid, record->start_time);
+    struct peer peer;
+    int rc = find_process(record, socket_fd, &peer);
 
-    if (pidfd == -ESRCH) {
+    *ret = NULL;
+    if (rc == -ESRCH) {
         reclaim_now(all, slot);
         return 0;
     }
-    if (pidfd < 0)
-        return pidfd;
+    if (rc)
+        return rc;
     struct session *s = calloc(1, sizeof(*s));
     if (!s) {
-        close(pidfd);
+        close(peer.pidfd);
         return -ENOMEM;
     }
     s->all = all;
@@ -236,16 +255,71 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot)
     s->slot = slot;
     s->id = record->id;
     s->next = ledger_journal_last(&all->store->ledger, slot) + 1;
-    s->peer = (struct peer){
-        .pid = (pid_t)record->pid,
-        .uid = record->uid,
-        .gid = record->gid,
-        .start_time = record->start_time,
-        .pidfd = pidfd,
-    };
+    s->peer = peer;
+    s->granted = socket_fd >= 0;
+    for (unsigned i = 0; i < POOLS_MAX; i++) {
+        Allot__Access access = (Allot__Access)(record->attached >> 2 * i & 3);
+        if (access && all->store->pools[i])
+            session_attach(s, i, access, pool_access(all->store->pools[i], &peer));
+    }
     all->slots[slot] = s;
     all->count++;
+    *ret = s;
     return watch(s);
+}
+
+void session_attach(struct session *s, unsigned pool, Allot__Access access, Allot__Access allowed)
+{
+    struct ledger_session *record = &s->all->store->ledger.sessions[s->slot];
+
+    if (s->attached[pool] < access) {
+        s->attached[pool] = access;
+        record->attached =
+            (record->attached & ~LEDGER_ATTACHED(pool, 3)) | LEDGER_ATTACHED(pool, access);
+    }
+    /* It may have attached for more, before the rule changed. */
+    s->access[pool] = allowed < s->attached[pool] ? allowed : s->attached[pool];
+}
+
+/* In a time that tells nothing of where they differ. */
+static bool same_secret(const unsigned char *a, const unsigned char *b)
+{
+    unsigned char difference = 0;
+
+    for (size_t i = 0; i < CODEC_SECRET_SIZE; i++)
+        difference |= a[i] ^ b[i];
+    return !difference;
+}
+
+enum session_resume session_resume(struct sessions *all, uv_loop_t *loop, uint64_t id,
+                                   const void *secret, size_t secret_size, const struct peer *peer,
+                                   struct session **ret, uv_loop_t **ret_loop)
+{
+    struct session *s = NULL;
+
+    pthread_mutex_lock(&all->lock);
+    for (unsigned i = 0; i < SESSIONS_MAX && !s; i++)
+        if (all->slots[i] && all->slots[i]->id == id)
+            s = all->slots[i];
+    *ret_loop = s ? s->loop : NULL;
+    pthread_mutex_unlock(&all->lock);
+    if (!s || secret_size != CODEC_SECRET_SIZE)
+        return SESSION_UNKNOWN;
+    if (*ret_loop != loop)
+        return SESSION_MOVE;
+    /* It is this thread's now, so it cannot go. */
+    if (s->ended || !same_secret(all->store->ledger.sessions[s->slot].secret, secret))
+        return SESSION_UNKNOWN;
+    if (!peer_is_same(&s->peer, peer))
+        return SESSION_FOREIGN;
+    if (s->connected) {
+        s->resuming = true;
+        s->died(s->ctx); /* closes the connection */
+        s->resuming = false;
+    }
+    s->connected = true;
+    *ret = s;
+    return SESSION_RESUMED;
 }
 
 /* Whether the process may have mapped a pool, or hold anything in one. */
@@ -262,7 +336,7 @@ void session_disconnected(struct session *s)
     s->connected = false;
     if (s->reclaimed)
         session_free_when_done(s);
-    else if (!has_attached(s))
+    else if (!has_attached(s) && !s->resuming)
         session_end(s);
 }
 

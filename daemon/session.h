@@ -40,6 +40,8 @@ struct session {
     unsigned epoch;                    /* of the rights below */
     Allot__Access attached[POOLS_MAX]; /* what it attached for */
     Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
+    bool granted;                      /* it has held something */
+    uint64_t poison; /* a request whose first number this is has met 8 starts; 0: none */
     atomic_uint_least64_t operations;
     atomic_uint_least64_t bytes_received;
     atomic_uint_least64_t bytes_sent;
@@ -54,6 +56,7 @@ struct session {
     bool ended;     /* what it holds is void; being reclaimed */
     bool reclaimed; /* nothing is left of it */
     bool abandoned; /* the daemon stops */
+    bool resuming;  /* its connection closes because it has another one */
 
     /* To the connection: the waiting or the reclaiming is over; the process is gone. */
     void (*resume)(void *ctx);
@@ -75,8 +78,24 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
                  struct session **ret);
 
 /* Takes over a session that an earlier daemon left in `slot`: it lives until its process is gone.
- */
-int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot);
+ * `socket_fd` is its connection where that was kept, else -1. 0, with *ret NULL where the process
+ * is gone already; -errno. */
+int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int socket_fd,
+                  struct session **ret);
+
+/* What a hello with an ID and a secret finds. */
+enum session_resume {
+    SESSION_RESUMED, /* *ret, connected; its former connection, if any, is closed */
+    SESSION_MOVE,    /* it belongs to another loop, *ret_loop: ask there */
+    SESSION_UNKNOWN,
+    SESSION_FOREIGN, /* it is another process's */
+};
+enum session_resume session_resume(struct sessions *all, uv_loop_t *loop, uint64_t id,
+                                   const void *secret, size_t secret_size, const struct peer *peer,
+                                   struct session **ret, uv_loop_t **ret_loop);
+
+/* It has attached the pool, and may do this in it now. */
+void session_attach(struct session *s, unsigned pool, Allot__Access access, Allot__Access allowed);
 
 /* The connection is gone. The session lives on while its process does, unless it has ended, or
  * never attached a pool and so has nothing to lose. */

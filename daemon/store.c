@@ -42,8 +42,8 @@ static void keep(int fd, const char *prefix, const char *name)
     char full[sizeof(((struct notify_fd *)0)->name)];
 
     snprintf(full, sizeof(full), "%s%s", prefix, name);
-    notify_unstore(full); /* an older one of that name, which is nobody's */
-    int rc = notify_store(fd, full);
+    notify_unstore(full, NOTIFY_PATIENCE_MS); /* an older one of that name, which is nobody's */
+    int rc = notify_store(fd, full, NOTIFY_PATIENCE_MS);
     if (rc)
         log_warning("store: the service manager does not keep %s: %s", full, strerror(-rc));
 }
@@ -62,11 +62,64 @@ static void set_aside(struct notify_fd *fds, int n_fds)
             keep(again, "aside-", fds[i].name);
             close(again);
         }
-        notify_unstore(fds[i].name);
+        notify_unstore(fds[i].name, NOTIFY_PATIENCE_MS);
         log_error("store: %s is set aside", fds[i].name);
         close(fds[i].fd);
         fds[i].fd = -1;
     }
+}
+
+#define CLIENT_NAME "client-"
+/* Others of the loop wait meanwhile. What is not kept now is asked for again later. */
+#define CLIENT_PATIENCE_MS 20
+
+static const char *client_name(uint64_t id, char name[static sizeof(CLIENT_NAME) + 20])
+{
+    snprintf(name, sizeof(CLIENT_NAME) + 20, CLIENT_NAME "%llu", (unsigned long long)id);
+    return name;
+}
+
+bool store_keep_client(struct store *store, int fd, uint64_t id)
+{
+    char name[sizeof(CLIENT_NAME) + 20];
+
+    if (!notify_is_heard())
+        return false;
+    if (atomic_fetch_add(&store->clients, 1) >= CLIENTS_KEPT_MAX) {
+        atomic_fetch_sub(&store->clients, 1);
+        return false;
+    }
+    int rc = notify_store(fd, client_name(id, name), CLIENT_PATIENCE_MS);
+    if (rc) {
+        log_debug("store: the service manager does not keep %s: %s", name, strerror(-rc));
+        atomic_fetch_sub(&store->clients, 1);
+    }
+    return !rc;
+}
+
+void store_forget_client(struct store *store, uint64_t id)
+{
+    store_unkeep_client(id);
+    atomic_fetch_sub(&store->clients, 1);
+}
+
+void store_adopt_client(struct store *store)
+{
+    atomic_fetch_add(&store->clients, 1);
+}
+
+void store_unkeep_client(uint64_t id)
+{
+    char name[sizeof(CLIENT_NAME) + 20];
+
+    notify_unstore(client_name(id, name), CLIENT_PATIENCE_MS);
+}
+
+uint64_t store_client_id(const char *name)
+{
+    if (strncmp(name, CLIENT_NAME, strlen(CLIENT_NAME)) != 0)
+        return 0;
+    return strtoull(name + strlen(CLIENT_NAME), NULL, 10);
 }
 
 static const struct config_pool *config_find(const struct config *config, const char *name)
@@ -128,7 +181,7 @@ static int open_old_pools(struct store *store, const struct config *config, stru
             (fd < 0 || !wished || !same_shape(info, wished))) {
             if (fd >= 0) {
                 char name[sizeof("pool-") + CODEC_NAME_MAX] = "pool-";
-                notify_unstore(strcat(name, info->name));
+                notify_unstore(strcat(name, info->name), NOTIFY_PATIENCE_MS);
                 close(fd);
             }
             ledger_clear_pool(&store->ledger, i);
@@ -191,7 +244,7 @@ static void close_pools(struct store *store)
 static int open_old(struct store *store, const struct config *config, struct notify_fd *fds,
                     int n_fds)
 {
-    struct notify_fd copies[NOTIFY_FDS_MAX];
+    static struct notify_fd copies[NOTIFY_FDS_MAX];
     int rc = -ENOENT;
 
     for (int i = 0; i < n_fds; i++) {

@@ -16,6 +16,7 @@ struct store {
     struct ledger ledger;
     struct pool *pools[POOLS_MAX]; /* by index; NULL: none */
     atomic_uint epoch;             /* rises when rights may have changed */
+    atomic_uint clients;           /* sockets that the service manager keeps */
 };
 
 /*
@@ -32,6 +33,17 @@ void store_close(struct store *store);
 /* Takes quota, limits and rules from a new configuration, or nothing at all where it changes
  * anything else; the log says what. Main thread. True where it was taken. */
 bool store_configure(struct store *store, const struct config *config);
+
+/* Has the service manager keep the socket of the session `id`, under a name of which
+ * store_client_id() makes the ID again. False where it does not: there is none, or it keeps
+ * CLIENTS_KEPT_MAX already. Any thread. */
+bool store_keep_client(struct store *store, int fd, uint64_t id);
+void store_forget_client(struct store *store, uint64_t id);
+/* After a restart: counts one that was kept; drops one that is no session's. */
+void store_adopt_client(struct store *store);
+void store_unkeep_client(uint64_t id);
+/* 0 for any other name. */
+uint64_t store_client_id(const char *name);
 
 /* The pool of that name or number (as on the wire, from 1), or NULL. */
 struct pool *store_pool_named(const struct store *store, const char *name);

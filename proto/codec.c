@@ -194,9 +194,6 @@ int codec_request_count(const Allot__Request *r)
 Allot__Access codec_access(Allot__Op op)
 {
     switch (op) {
-    case ALLOT__OP__OP_FREE:
-    case ALLOT__OP__OP_FREE_PAGES:
-    case ALLOT__OP__OP_FREE_IDS:
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
         return ALLOT__ACCESS__ACCESS_READ;

@@ -26,6 +26,8 @@
 /* A ticket's place: a position below, and above it the kind of what is there. */
 #define CODEC_KIND_SHIFT 48
 enum codec_kind { CODEC_KIND_BYTES = 1, CODEC_KIND_PAGES = 2, CODEC_KIND_IDS = 3 };
+/* Bytes of a session's secret. */
+#define CODEC_SECRET_SIZE 16u
 /* A pool's name in bytes, without the final 0. */
 #define CODEC_NAME_MAX 63u
 

@@ -116,7 +116,8 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
 {
     unsigned char *at = frame;
 
-    if ((request->name && request->name[0]) || request->base.n_unknown_fields ||
+    if ((request->name && request->name[0]) || request->session || request->secret.len ||
+        request->base.n_unknown_fields ||
         !columns_fit(request->n_sizes, request->n_positions, request->n_generations))
         return false;
     at = put_field(at, 1, signed_number((int)request->op));
@@ -131,6 +132,7 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
     at = put_field(at, 11, request->version_max);
     at = put_field(at, 12, request->after);
     at = put_fixed(at, 13, request->generations, request->n_generations);
+    at = put_field(at, 14, request->attempt);
     *ret_size = (size_t)(at - frame);
     return true;
 }
@@ -139,7 +141,8 @@ bool flat_encode_reply(const Allot__Reply *reply, unsigned char *frame, size_t *
 {
     unsigned char *at = frame;
 
-    if (reply->n_pools || reply->n_tags || reply->n_sessions || reply->base.n_unknown_fields ||
+    if (reply->n_pools || reply->n_tags || reply->n_sessions || reply->attempt ||
+        reply->secret.len || reply->base.n_unknown_fields ||
         !columns_fit(reply->n_errors, reply->n_values, reply->n_generations))
         return false;
     at = put_field(at, 1, reply->number);
@@ -296,6 +299,9 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
             break;
         case TAG(13, COLUMN):
             take_fixed(&r, arena, &m->generations, &m->n_generations);
+            break;
+        case TAG(14, VARINT):
+            m->attempt = take_number(&r);
             break;
         default:
             return false;

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -77,6 +78,10 @@ static bool same_file(int a, int b)
 
 static void store_fd(struct fixture *f, int fd, const char *name)
 {
+    if (!f->setup.keep_clients && strncmp(name, "client-", 7) == 0) {
+        close(fd);
+        return;
+    }
     for (unsigned i = 0; i < f->n_stored; i++) {
         if (same_file(f->stored[i].fd, fd)) {
             close(fd);
@@ -95,8 +100,8 @@ static void drop_fd(struct fixture *f, unsigned i)
     f->stored[i] = f->stored[--f->n_stored];
 }
 
-/* One datagram; *ready is set where it says so. False where none waits. */
-static bool take_notification(struct fixture *f, bool *ready)
+/* One datagram. False where none waits. */
+static bool take_notification(struct fixture *f)
 {
     char text[1024];
     char name[256] = "";
@@ -112,6 +117,7 @@ static bool take_notification(struct fixture *f, bool *ready)
     ssize_t size = recvmsg(f->notify, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     bool store = false;
     bool remove = false;
+    bool ready = false;
     int fd = -1;
 
     if (size < 0)
@@ -119,7 +125,7 @@ static bool take_notification(struct fixture *f, bool *ready)
     text[size] = 0;
     for (char *rest, *line = strtok_r(text, "\n", &rest); line;
          line = strtok_r(NULL, "\n", &rest)) {
-        *ready |= strcmp(line, "READY=1") == 0;
+        ready |= strcmp(line, "READY=1") == 0;
         store |= strcmp(line, "FDSTORE=1") == 0;
         remove |= strcmp(line, "FDSTOREREMOVE=1") == 0;
         if (strncmp(line, "FDNAME=", 7) == 0)
@@ -136,29 +142,49 @@ static bool take_notification(struct fixture *f, bool *ready)
             drop_fd(f, i);
             f->n_removed++;
         }
+    if (ready)
+        eventfd_write(f->ready, 1);
     return true;
 }
 
 void fixture_take_notifications(struct fixture *f)
 {
-    bool ready = false;
-
-    while (take_notification(f, &ready))
+    pthread_mutex_lock(&f->lock);
+    while (take_notification(f))
         ;
+    pthread_mutex_unlock(&f->lock);
 }
 
-int fixture_find_stored(const struct fixture *f, const char *name)
+static void *manage(void *ctx)
 {
+    struct fixture *f = ctx;
+    struct pollfd p[2] = {{.fd = f->notify, .events = POLLIN}, {.fd = f->end, .events = POLLIN}};
+
+    while (!p[1].revents) {
+        if (poll(p, 2, -1) > 0 && p[0].revents)
+            fixture_take_notifications(f);
+    }
+    return NULL;
+}
+
+int fixture_find_stored(struct fixture *f, const char *name)
+{
+    int found = -1;
+
+    pthread_mutex_lock(&f->lock);
     for (unsigned i = 0; i < f->n_stored; i++)
         if (strcmp(f->stored[i].name, name) == 0)
-            return (int)i;
-    return -1;
+            found = (int)i;
+    pthread_mutex_unlock(&f->lock);
+    return found;
 }
 
 void fixture_drop_stored(struct fixture *f)
 {
+    pthread_mutex_lock(&f->lock);
     while (f->n_stored > 0)
         drop_fd(f, f->n_stored - 1);
+    pthread_mutex_unlock(&f->lock);
 }
 
 static int bind_socket(const char *path, int type)
@@ -209,6 +235,7 @@ void fixture_open(struct fixture *f, const struct fixture_setup *setup)
     memset(f, 0, sizeof(*f));
     f->setup = setup ? *setup : plain;
     f->listener = f->pidfd = f->notify = f->log_watch = -1;
+    pthread_mutex_init(&f->lock, NULL);
     strcpy(f->directory, "/tmp/allot-test-XXXXXX");
     check(mkdtemp(f->directory) != NULL);
     snprintf(f->socket, sizeof(f->socket), "%s/sock", f->directory);
@@ -216,6 +243,9 @@ void fixture_open(struct fixture *f, const struct fixture_setup *setup)
     snprintf(f->log, sizeof(f->log), "%s/log", f->directory);
     snprintf(f->notify_path, sizeof(f->notify_path), "%s/notify", f->directory);
     f->notify = bind_socket(f->notify_path, SOCK_DGRAM);
+    f->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    f->end = eventfd(0, EFD_CLOEXEC);
+    check(f->ready >= 0 && f->end >= 0 && pthread_create(&f->manager, NULL, manage, f) == 0);
     check(close(open(f->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) == 0);
     fixture_write_config(f, f->setup.config ? f->setup.config : FIXTURE_CONFIG);
     f->log_watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -287,6 +317,14 @@ _Noreturn static void become_daemon(const struct fixture *f, pid_t parent)
     _exit(CHECK_STATUS);
 }
 
+static void forget_ready(struct fixture *f)
+{
+    eventfd_t count;
+
+    fixture_take_notifications(f);
+    (void)eventfd_read(f->ready, &count);
+}
+
 void fixture_spawn(struct fixture *f)
 {
     pid_t parent = getpid();
@@ -296,6 +334,7 @@ void fixture_spawn(struct fixture *f)
     check(stat(f->log, &st) == 0);
     f->log_start = st.st_size;
     f->n_removed = 0;
+    forget_ready(f);
     pid_t pid = fork();
     check(pid >= 0);
     if (pid == 0)
@@ -307,14 +346,7 @@ void fixture_spawn(struct fixture *f)
 
 bool fixture_wait_ready(struct fixture *f)
 {
-    bool ready = false;
-
-    while (!ready) {
-        bool readable = wait_readable(f->notify, f->pidfd);
-        if (!take_notification(f, &ready) && !readable)
-            return false;
-    }
-    return true;
+    return wait_readable(f->ready, f->pidfd);
 }
 
 void fixture_start(struct fixture *f)
@@ -323,20 +355,15 @@ void fixture_start(struct fixture *f)
     check(fixture_wait_ready(f));
 }
 
-/* Waits for its end, listening to its last words; one that hangs is killed. */
+/* Waits for its end, and hears its last words; one that hangs is killed. */
 static int reap(struct fixture *f)
 {
-    struct pollfd p[2] = {{.fd = f->notify, .events = POLLIN}, {.fd = f->pidfd, .events = POLLIN}};
+    struct pollfd p = {.fd = f->pidfd, .events = POLLIN};
     int status = -1;
 
-    while (!p[1].revents) {
-        int n = poll(p, 2, FIXTURE_DEADLINE_MS);
-        if (n == 0) {
-            fprintf(stderr, "the daemon does not end\n");
-            kill(f->pid, SIGABRT);
-            break;
-        }
-        fixture_take_notifications(f);
+    if (poll(&p, 1, FIXTURE_DEADLINE_MS) == 0) {
+        fprintf(stderr, "the daemon does not end\n");
+        kill(f->pid, SIGABRT);
     }
     if (waitpid(f->pid, &status, 0) != f->pid)
         status = -1;
@@ -399,15 +426,10 @@ void fixture_kill(struct fixture *f)
 
 void fixture_reload(struct fixture *f, const char *config)
 {
-    bool ready = false;
-
     fixture_write_config(f, config);
-    fixture_take_notifications(f);
+    forget_ready(f);
     check(kill(f->pid, SIGHUP) == 0);
-    while (!ready) {
-        check(wait_readable(f->notify, f->pidfd));
-        take_notification(f, &ready);
-    }
+    check(wait_readable(f->ready, f->pidfd));
 }
 
 static void print_log(struct fixture *f)
@@ -429,7 +451,12 @@ void fixture_close(struct fixture *f)
     bool ended = f->pid == 0 || terminate(f);
     if (failed || !ended)
         print_log(f);
+    eventfd_write(f->end, 1);
+    pthread_join(f->manager, NULL);
     fixture_drop_stored(f);
+    pthread_mutex_destroy(&f->lock);
+    close(f->end);
+    close(f->ready);
     close(f->notify);
     close(f->log_watch);
     if (f->listener >= 0)

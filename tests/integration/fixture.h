@@ -4,13 +4,14 @@
  * directory, with this process as its service manager: it hears READY=1 on NOTIFY_SOCKET, keeps the
  * descriptors that the daemon stores, and hands them to the next daemon.
  *
- * A fixture belongs to the test's main thread. Whatever does not come in FIXTURE_DEADLINE_MS fails
- * the test.
+ * A fixture belongs to the test's main thread; a thread of its own hears the daemon meanwhile, as a
+ * manager does. Whatever does not come in FIXTURE_DEADLINE_MS fails the test.
  */
 #ifndef ALLOT_TEST_FIXTURE_H
 #define ALLOT_TEST_FIXTURE_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@
 /* Generous, since a noisy machine must not fail a test; a hang is all that it is to find. */
 #define FIXTURE_DEADLINE_MS 60000
 
-#define FIXTURE_STORED_MAX 64u
+#define FIXTURE_STORED_MAX 320u
 
 /* What most tests want: a pool with room to spare, two workers. */
 #define FIXTURE_CONFIG "[daemon]\nworkers = 2\n[pool default]\nsize_max = 256M\n"
@@ -33,6 +34,7 @@ struct fixture_setup {
     const char *const *environment; /* NAME=VALUE, ends with NULL */
     void (*before_exec)(void);      /* in the daemon's process */
     bool activate;                  /* hand over a listening socket; the daemon gets no --socket */
+    bool keep_clients;              /* keep the clients' sockets, too */
 };
 
 /* A descriptor that the daemon stored. */
@@ -48,10 +50,14 @@ struct fixture {
     char config[64];
     char log[64];
     char notify_path[64];
-    int notify;    /* the manager's end of NOTIFY_SOCKET */
-    int log_watch; /* readable when the log has grown */
-    int listener;  /* with setup.activate; else -1 */
-    pid_t pid;     /* 0: no daemon runs */
+    int notify; /* the manager's end of NOTIFY_SOCKET */
+    int ready;  /* readable once the daemon has said READY=1 */
+    int end;    /* readable when the manager's thread is to end */
+    pthread_t manager;
+    pthread_mutex_t lock; /* for what is stored */
+    int log_watch;        /* readable when the log has grown */
+    int listener;         /* with setup.activate; else -1 */
+    pid_t pid;            /* 0: no daemon runs */
     int pidfd;
     off_t log_start; /* where the present daemon's lines begin */
     bool errors_expected;
@@ -93,7 +99,7 @@ const char *fixture_allocator(void);
 void fixture_reload(struct fixture *f, const char *config);
 
 /* The index among f->stored, or -1. */
-int fixture_find_stored(const struct fixture *f, const char *name);
+int fixture_find_stored(struct fixture *f, const char *name);
 /* Forgets all that is stored, as `systemctl stop` does. */
 void fixture_drop_stored(struct fixture *f);
 

@@ -23,6 +23,7 @@
 #include "codec.h"
 
 #define FAKE_POOL_SIZE 65536u
+#define FAKE_SECRET    "sixteen bytes..."
 
 struct fake {
     void (*script)(struct fake *);
@@ -132,6 +133,8 @@ static inline void fake_hello(struct fake *f)
     fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_HELLO);
     reply.version = CODEC_VERSION;
     reply.session = 7;
+    reply.secret.data = (unsigned char *)(uintptr_t)FAKE_SECRET;
+    reply.secret.len = CODEC_SECRET_SIZE;
     reply.frame_max = CODEC_FRAME_MAX;
     reply.batch_max = CODEC_BATCH_MAX;
     reply.inflight_max = f->inflight_max;

@@ -52,6 +52,7 @@ static void any_request(struct test_random *random, Allot__Request *m, uint64_t 
     m->align = any_number(random);
     m->tag = (uint32_t)any_number(random);
     m->access = (Allot__Access)any_number(random);
+    m->attempt = any_number(random);
     if (test_random_below(random, 4) == 0) {
         m->version_min = (uint32_t)any_number(random);
         m->version_max = (uint32_t)any_number(random);
@@ -91,6 +92,7 @@ static void assert_same_request(const Allot__Request *a, const Allot__Request *b
     assert_int_equal(a->pool, b->pool);
     assert_int_equal(a->tag, b->tag);
     assert_int_equal(a->access, b->access);
+    assert_true(a->attempt == b->attempt);
     assert_int_equal(a->version_min, b->version_min);
     assert_int_equal(a->version_max, b->version_max);
     assert_string_equal(a->name, b->name);

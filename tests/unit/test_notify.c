@@ -121,8 +121,8 @@ static void test_notify__without_a_manager_nothing_is_wrong(void **state)
 {
     unsetenv("NOTIFY_SOCKET");
     assert_int_equal(notify_send("READY=1"), 0);
-    assert_int_equal(notify_store(STDERR_FILENO, "pool"), 0);
-    assert_int_equal(notify_unstore("pool"), 0);
+    assert_int_equal(notify_store(STDERR_FILENO, "pool", 100), 0);
+    assert_int_equal(notify_unstore("pool", 100), 0);
     assert_int_equal(notify_reloading(), 0);
     setenv("NOTIFY_SOCKET", "", 1);
     assert_int_equal(notify_send("READY=1"), 0);
@@ -199,7 +199,7 @@ static void test_notify__store_hands_the_descriptor_over(void **state)
     int fd = memfd_create("stored", MFD_CLOEXEC);
 
     assert_true(fd >= 0);
-    assert_int_equal(notify_store(fd, "pool.default"), 0);
+    assert_int_equal(notify_store(fd, "pool.default", 100), 0);
     assert_int_equal(fstat(fd, &sent), 0);
     close(fd); /* the message holds it */
     receive(m);
@@ -207,7 +207,7 @@ static void test_notify__store_hands_the_descriptor_over(void **state)
     assert_true(m->fd >= 0);
     assert_int_equal(fstat(m->fd, &got), 0);
     assert_true(sent.st_ino == got.st_ino && sent.st_dev == got.st_dev);
-    assert_int_equal(notify_store(-1, "pool.default"), -EBADF);
+    assert_int_equal(notify_store(-1, "pool.default", 100), -EBADF);
     assert_silent(m);
 }
 
@@ -215,7 +215,7 @@ static void test_notify__unstore_names_what_goes(void **state)
 {
     struct manager *m = *state;
 
-    assert_int_equal(notify_unstore("ledger"), 0);
+    assert_int_equal(notify_unstore("ledger", 100), 0);
     receive(m);
     assert_string_equal(m->text, "FDSTOREREMOVE=1\nFDNAME=ledger");
     assert_int_equal(m->fd, -1);
@@ -229,15 +229,15 @@ static void test_notify__names_that_a_manager_refuses(void **state)
     static const char *const bad[] = {"", "a:b", "a\nREADY=1", "tab\t", "\x7f", "\xc3\xa4", "a b"};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(notify_store(STDERR_FILENO, bad[i]), -EINVAL);
-        assert_int_equal(notify_unstore(bad[i]), -EINVAL);
+        assert_int_equal(notify_store(STDERR_FILENO, bad[i], 100), -EINVAL);
+        assert_int_equal(notify_unstore(bad[i], 100), -EINVAL);
     }
     memset(name, 'n', sizeof(name) - 1);
     name[256] = 0;
-    assert_int_equal(notify_store(STDERR_FILENO, name), -EINVAL);
+    assert_int_equal(notify_store(STDERR_FILENO, name, 100), -EINVAL);
     assert_silent(m);
     name[255] = 0;
-    assert_int_equal(notify_store(STDERR_FILENO, name), 0);
+    assert_int_equal(notify_store(STDERR_FILENO, name, 100), 0);
     receive(m);
     assert_int_equal(strlen(strstr(m->text, "FDNAME=")), strlen("FDNAME=") + 255);
 }

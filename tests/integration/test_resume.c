@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions that go on: the daemon is killed under their feet, and no call of the library sees it.
+ * With connections that the service manager keeps, and with none of them kept.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../unit/support.h"
+#include "allot.h"
+#include "fixture.h"
+#include "wire.h"
+
+#define CLIENTS 6u
+#define KILLS   25u
+#define HELD    64u
+
+static struct wire w;
+static struct wire other;
+
+/* What a client does until it is told to stop: every answer is checked against what it holds. */
+struct storm {
+    const char *socket;
+    uint64_t seed;
+    int stop[2]; /* closed when it is to stop */
+};
+
+static bool told_to_stop(const struct storm *s)
+{
+    char byte;
+
+    return recv(s->stop[0], &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void fill(struct allot_pool *p, uint64_t offset, uint64_t size)
+{
+    memset(allot_ptr(p, offset), (int)(offset >> 4 & 0xff), size);
+}
+
+static void check_filled(const struct allot_pool *p, uint64_t offset, uint64_t size)
+{
+    const unsigned char *at = allot_ptr(p, offset);
+
+    check(at[0] == (offset >> 4 & 0xff) && at[size - 1] == (offset >> 4 & 0xff));
+}
+
+static void storm(void *ctx)
+{
+    const struct storm *s = ctx;
+    struct test_random random;
+    struct allot *a;
+    struct allot_pool *p;
+    uint64_t at[HELD] = {0};
+    uint64_t sizes[HELD];
+
+    close(s->stop[1]);
+    test_random_init(&random, s->seed);
+    check_equal(allot_open(&a, s->socket), 0);
+    check_equal(allot_set_timeout(a, FIXTURE_DEADLINE_MS), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    while (!told_to_stop(s)) {
+        unsigned i = (unsigned)test_random_below(&random, HELD - 8);
+        switch (test_random_below(&random, 4)) {
+        case 0: { /* a batch */
+            uint64_t want[8];
+            uint64_t got[8];
+            for (unsigned k = 0; k < 8; k++)
+                want[k] = 1 + test_random_below(&random, 500);
+            check_equal(allot_alloc_batch(p, 8, want, NULL, got, NULL), 0);
+            for (unsigned k = 0; k < 8; k++)
+                fill(p, got[k], want[k]);
+            for (unsigned k = 0; k < 8; k++)
+                check_filled(p, got[k], want[k]);
+            check_equal(allot_free_batch(p, 8, got, NULL), 0);
+            break;
+        }
+        case 1: /* refused, and once only */
+            check_equal(allot_alloc(p, 1ull << 40, NULL, &at[HELD - 1]), ALLOT_E_NO_MEMORY);
+            check(allot_last_limit() > 0);
+            break;
+        default:
+            if (at[i]) {
+                check_filled(p, at[i], sizes[i]);
+                check_equal(allot_free_sized(p, at[i], sizes[i]), 0);
+                at[i] = 0;
+            } else {
+                sizes[i] = 1 + test_random_below(&random, 3000);
+                check_equal(allot_alloc(p, sizes[i], NULL, &at[i]), 0);
+                fill(p, at[i], sizes[i]);
+            }
+        }
+    }
+    for (unsigned i = 0; i < HELD; i++) {
+        if (!at[i])
+            continue;
+        check_filled(p, at[i], sizes[i]);
+        check_equal(allot_free_sized(p, at[i], sizes[i]), 0);
+    }
+    /* Had anything been done twice, there would be something left. */
+    wire_open(&w, s->socket);
+    Allot__SessionInfo info;
+    wire_sessions(&w, allot_session_id(a), &info);
+    check_equal(info.allocations, 0);
+    wire_close(&w);
+    allot_close(a);
+}
+
+static void nap_ms(unsigned ms)
+{
+    struct timespec t = {.tv_nsec = (long)ms * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+static void kill_under_storm(struct fixture *f, bool keep)
+{
+    const struct fixture_setup setup = {.keep_clients = keep};
+    struct storm storms[CLIENTS];
+    pid_t pids[CLIENTS];
+    uint64_t seed = test_seed(0x5707);
+    struct test_random random;
+
+    fprintf(stderr, "seed %#llx\n", (unsigned long long)seed);
+    test_random_init(&random, seed);
+    fixture_open(f, &setup);
+    fixture_start(f);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        storms[i] = (struct storm){.socket = f->socket, .seed = seed + i};
+        check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, storms[i].stop) == 0);
+        pids[i] = child_start(storm, &storms[i]);
+        close(storms[i].stop[0]);
+    }
+    for (unsigned i = 0; i < KILLS; i++) {
+        nap_ms((unsigned)test_random_below(&random, 20)); /* the moment is what is at random */
+        fixture_kill(f);
+        fixture_start(f);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++)
+        close(storms[i].stop[1]);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        child_join(pids[i]);
+    wire_open(&other, f->socket);
+    wire_wait_live(&other, "default", 0, 0, 0);
+    wire_wait_sessions(&other, 1);
+    wire_close(&other);
+}
+
+static void test_resume__daemon_killed_connections_kept(void **state)
+{
+    kill_under_storm(*state, true);
+}
+
+static void test_resume__daemon_killed_nothing_kept(void **state)
+{
+    kill_under_storm(*state, false);
+}
+
+static const struct fixture_setup kept = {.keep_clients = true};
+
+/* The very connection, not another one: a client that knows nothing of reconnecting. */
+static void test_resume__the_same_connection(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t block = 0;
+
+    fixture_open(f, &kept);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    for (unsigned i = 0; i < 5; i++) {
+        if (block)
+            wire_free(&w, pool, block);
+        block = wire_alloc(&w, pool, 1000 + i);
+        /* Asked before the daemon dies, or while none is there: answered by the next. */
+        Allot__Request r = wire_request(ALLOT__OP__OP_USABLE_SIZE, pool);
+        r.number = w.next;
+        r.positions = &block;
+        r.n_positions = 1;
+        if (i % 2)
+            wire_send(&w, &r);
+        fixture_kill(f);
+        if (i % 2 == 0)
+            wire_send(&w, &r);
+        fixture_start(f);
+        uint64_t value;
+        Allot__Error error;
+        wire_collect(&w, w.next, 1, &error, &value);
+        w.next++;
+        check_equal(error, ALLOT__ERROR__E_OK);
+        check(value >= 1000 + i);
+    }
+    fixture_stop(f); /* as an upgrade does */
+    fixture_start(f);
+    wire_free(&w, pool, block);
+    wire_expect_good(&w, pool);
+    wire_close(&w);
+    wire_open(&w, f->socket);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_close(&w);
+}
+
+static void test_resume__the_store_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct allot *a;
+    struct allot_pool *p;
+    struct allot_ticket ticket;
+    uint64_t block;
+
+    fixture_open(f, NULL);
+    fixture_start(f);
+    check_equal(allot_open(&a, f->socket), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    check_equal(allot_alloc(p, 100, NULL, &block), 0);
+    check_equal(allot_ticket(p, block, &ticket), 0);
+    strcpy(allot_ptr(p, block), "still here");
+    fixture_kill(f);
+    fixture_drop_stored(f);
+    fixture_start(f);
+    uint64_t size;
+    check_equal(allot_alloc(p, 100, NULL, &block), ALLOT_E_POOL_GONE);
+    check_equal(allot_free(p, block), ALLOT_E_POOL_GONE);
+    check_equal(allot_ping(a), ALLOT_E_POOL_GONE);
+    check_equal(allot_usable_size(p, block, &size), ALLOT_E_POOL_GONE);
+    check(strcmp(allot_ptr(p, block), "still here") == 0);
+    allot_close(a);
+    /* The old ticket names nothing in the new pool, though its place is taken again. */
+    check_equal(allot_open(&a, f->socket), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    uint64_t again;
+    check_equal(allot_alloc(p, 100, NULL, &again), 0);
+    check_equal(again, block);
+    check_equal(allot_release(p, &ticket), ALLOT_E_NOT_ALLOCATED);
+    check_equal(allot_acquire(p, &ticket, &again, NULL), ALLOT_E_NOT_ALLOCATED);
+    allot_close(a);
+}
+
+/* ---- who may take a session up ---- */
+
+static Allot__Error resume(struct wire *v, const char *socket, uint64_t session,
+                           const unsigned char *secret, size_t size)
+{
+    Allot__Request hello = wire_request(ALLOT__OP__OP_HELLO, 0);
+
+    wire_connect(v, socket);
+    hello.version_min = hello.version_max = CODEC_VERSION;
+    hello.session = session;
+    hello.secret.data = (unsigned char *)(uintptr_t)secret;
+    hello.secret.len = size;
+    wire_send(v, &hello);
+    check(wire_receive(v) != NULL);
+    return v->reply->refused;
+}
+
+struct thief {
+    const char *socket;
+    uint64_t session;
+    unsigned char secret[CODEC_SECRET_SIZE];
+};
+
+static void steal(void *ctx)
+{
+    const struct thief *t = ctx;
+
+    check_equal(resume(&other, t->socket, t->session, t->secret, sizeof(t->secret)),
+                ALLOT__ERROR__E_DENIED);
+    wire_hello(&other); /* a session of its own it may have */
+    wire_close(&other);
+}
+
+static void test_resume__by_whom(void **state)
+{
+    struct fixture *f = *state;
+    struct thief t = {.socket = f->socket};
+    static struct wire again;
+
+    wire_open(&w, f->socket);
+    t.session = w.session;
+    check_equal(w.reply->secret.len, CODEC_SECRET_SIZE);
+    memcpy(t.secret, w.reply->secret.data, CODEC_SECRET_SIZE);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t block = wire_alloc(&w, pool, 100);
+
+    unsigned char wrong[CODEC_SECRET_SIZE];
+    memcpy(wrong, t.secret, sizeof(wrong));
+    wrong[CODEC_SECRET_SIZE - 1] ^= 1;
+    check_equal(resume(&other, f->socket, w.session, wrong, sizeof(wrong)),
+                ALLOT__ERROR__E_SESSION);
+    wire_close(&other);
+    check_equal(resume(&other, f->socket, w.session, t.secret, sizeof(t.secret) - 1),
+                ALLOT__ERROR__E_SESSION);
+    wire_close(&other);
+    check_equal(resume(&other, f->socket, w.session, NULL, 0), ALLOT__ERROR__E_SESSION);
+    wire_close(&other);
+    check_equal(resume(&other, f->socket, w.session + 1000, t.secret, sizeof(t.secret)),
+                ALLOT__ERROR__E_SESSION);
+    wire_close(&other);
+    child_join(child_start(steal, &t));
+    wire_free(&w, pool, block); /* nothing of all that has touched it */
+    block = wire_alloc(&w, pool, 100);
+
+    /* From the same process it is taken over, on whatever loop it was; the old connection ends. */
+    for (unsigned i = 0; i < 4; i++) {
+        check_equal(resume(&again, f->socket, w.session, t.secret, sizeof(t.secret)),
+                    ALLOT__ERROR__E_OK);
+        check_equal(again.reply->session, w.session);
+        again.next = w.next;
+        again.session = w.session;
+        wire_expect_end(&w);
+        wire_close(&w);
+        wire_free(&again, pool, block);
+        block = wire_alloc(&again, pool, 100 + i);
+        struct wire swap = w;
+        w = again;
+        again = swap;
+        check_equal(wire_ping(&w), ALLOT__ERROR__E_OK);
+    }
+    check_equal(wire_goodbye(&w), ALLOT__ERROR__E_OK);
+    wire_close(&w);
+    check_equal(resume(&w, f->socket, t.session, t.secret, sizeof(t.secret)),
+                ALLOT__ERROR__E_SESSION);
+    wire_hello(&w);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_wait_sessions(&w, 1);
+    wire_close(&w);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test_bare(test_resume__the_same_connection),
+        fixture_test_bare(test_resume__the_store_is_lost),
+        fixture_test(test_resume__by_whom),
+        fixture_test_bare(test_resume__daemon_killed_connections_kept),
+        fixture_test_bare(test_resume__daemon_killed_nothing_kept),
+    };
+
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -40,17 +40,39 @@ struct ledger_record {
     uint8_t align_log2;
 };
 
-/* One reference, in one word: its store makes it live, storing 0 ends it. */
+/*
+ * One reference, in one word: its store makes it live, storing 0 ends it. It is held by a session,
+ * by its slot, or by something that has a record of its own in the ledger, of which the word has
+ * the index. Storing another word in its place moves a reference from one holder, or from one
+ * record, to another, in one step.
+ */
 typedef _Atomic uint64_t ledger_reference;
+
+enum {
+    HOLDER_PARCEL = 0xfffd, /* above all slots */
+    HOLDER_NAME = 0xfffe,
+};
 
 static inline uint64_t ledger_reference_word(unsigned slot, uint64_t generation, uint32_t record)
 {
     return (uint64_t)(slot + 1) << 48 | (generation & 0xffff) << 32 | record;
 }
 
+static inline uint64_t ledger_reference_word_of(unsigned holder, uint16_t index, uint32_t record)
+{
+    return (uint64_t)(holder + 1) << 48 | (uint64_t)index << 32 | record;
+}
+
+/* A session's slot, or a HOLDER_. */
 static inline unsigned ledger_reference_slot(uint64_t word)
 {
     return (unsigned)(word >> 48) - 1;
+}
+
+/* Of a holder that is no session. */
+static inline uint16_t ledger_reference_index(uint64_t word)
+{
+    return (uint16_t)(word >> 32);
 }
 
 static inline uint32_t ledger_reference_record(uint64_t word)

@@ -361,7 +361,9 @@ static void release(struct pool *pool, uint32_t record, uint32_t reference)
 {
     const struct ledger_record *r = &pool->records.record[record];
 
-    pool_unhold(pool, r, ledger_reference_slot(pool->records.reference[reference]));
+    unsigned slot = ledger_reference_slot(pool->records.reference[reference]);
+    if (slot < SESSIONS_MAX)
+        pool_unhold(pool, r, slot);
     if (!records_drop(&pool->records, reference))
         return;
     pool_count_out(pool, r);

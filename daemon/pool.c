@@ -224,7 +224,7 @@ static int rebuild(struct pool *pool)
     }
     for (uint32_t i = 0; i < pool->info->references_top; i++) {
         uint64_t word = pool->records.reference[i];
-        if (word)
+        if (word && ledger_reference_slot(word) < SESSIONS_MAX)
             pool_hold(pool, &pool->records.record[ledger_reference_record(word)],
                       ledger_reference_slot(word));
     }

@@ -8,8 +8,9 @@
  *
  * Invariants: a record is live exactly while its chain of references is not empty; it is then in
  * one hash chain, else (if it was used once) in the chain of free slots; the two share a link. A
- * reference is live exactly while its word is not 0; it is then in its record's chain and in its
- * session's. Slots at or above info->records_top were never used and have no content.
+ * reference is live exactly while its word is not 0; it is then in its record's chain and, where a
+ * session holds it, in that session's. Slots at or above info->records_top were never used and have
+ * no content.
  *
  * Locks: the pool's, for everything but records_grow_file().
  *
@@ -110,11 +111,13 @@ static void hash_remove(struct records *r, uint32_t record)
 static void link_reference(struct records *r, uint32_t reference, uint64_t word)
 {
     uint32_t record = ledger_reference_record(word);
-    uint32_t *held = &r->held[ledger_reference_slot(word)];
     struct reference_link *link = &r->reference_links[reference];
 
     link->next_of_record = r->record_links[record].references;
     r->record_links[record].references = reference;
+    if (ledger_reference_slot(word) >= SESSIONS_MAX)
+        return; /* its holder knows it */
+    uint32_t *held = &r->held[ledger_reference_slot(word)];
     link->prev_of_session = RECORDS_NONE;
     link->next_of_session = *held;
     if (*held != RECORDS_NONE)
@@ -130,6 +133,8 @@ static void unlink_reference(struct records *r, uint32_t reference, uint64_t wor
     while (*at != reference)
         at = &r->reference_links[*at].next_of_record;
     *at = link->next_of_record;
+    if (ledger_reference_slot(word) >= SESSIONS_MAX)
+        return;
     if (link->prev_of_session != RECORDS_NONE)
         r->reference_links[link->prev_of_session].next_of_session = link->next_of_session;
     else
@@ -152,6 +157,17 @@ static void free_reference(struct records *r, uint32_t reference)
     r->free_references++;
 }
 
+/* Whether a live word can be so. That of a holder with a record of its own is for that to say. */
+static bool is_plausible(const struct records *r, uint64_t word)
+{
+    unsigned slot = ledger_reference_slot(word);
+
+    if (slot >= SESSIONS_MAX)
+        return slot == HOLDER_NAME || slot == HOLDER_PARCEL;
+    return r->ledger->sessions[slot].id && (r->record[ledger_reference_record(word)].generation &
+                                            0xffff) == ledger_reference_index(word);
+}
+
 /* Derives chains and table from the ledger's words. */
 static int records_derive(struct records *r)
 {
@@ -168,9 +184,7 @@ static int records_derive(struct records *r)
             free_reference(r, i);
             continue;
         }
-        if (record >= records_top || ledger_reference_slot(word) >= SESSIONS_MAX ||
-            (r->record[record].generation & 0xffff) != (word >> 32 & 0xffff) ||
-            !r->ledger->sessions[ledger_reference_slot(word)].id) {
+        if (record >= records_top || !is_plausible(r, word)) {
             log_error("ledger: pool %s: reference %u is damaged", r->info->name, i);
             return -EBADMSG;
         }

@@ -19,8 +19,8 @@
 #define ROUNDS 15u
 
 static const struct bench_group *const groups[] = {
-    &bench_rpc,    &bench_pipeline, &bench_batch,   &bench_connections,
-    &bench_memory, &bench_pages,    &bench_threads, &bench_lib,
+    &bench_rpc,   &bench_pipeline, &bench_batch,      &bench_connections, &bench_memory,
+    &bench_pages, &bench_threads,  &bench_references, &bench_lib,
 };
 static const size_t n_groups = sizeof(groups) / sizeof(groups[0]);
 

@@ -48,8 +48,9 @@ struct connection {
     unsigned turns;          /* of its loop in which it was read */
     bool single;             /* its frames come one at a time, … */
     bool again;              /* … the next one right after an answer */
-    bool kept;               /* by the service manager, */
-    bool asked;              /* which was asked for it */
+    bool kept;               /* by the service manager; */
+    unsigned ask;            /* the turn from which it may be asked for it, */
+    unsigned ask_gap;        /* after the last time that it did not */
     bool poisoned;           /* its first frame has met too many starts */
     size_t served;           /* bytes of the first frame whose requests were served already … */
     unsigned taken;          /* … and how many operations those took */
@@ -432,13 +433,15 @@ static struct round serve_frames(struct connection *c, unsigned n)
     return round;
 }
 
-/* Asks the service manager to keep the connection; where it does not, now and then again. */
+/* Asks the service manager to keep the connection; where it does not, again after a while, and after
+ * twice that. */
 static void keep(struct connection *c)
 {
-    if (c->asked && c->turns % PROBE_TURNS != 0)
+    if (c->turns < c->ask)
         return;
-    c->asked = true;
     c->kept = store_keep_client(c->all->service.sessions->store, c->fd, c->session->id);
+    c->ask_gap = 2 * c->ask_gap + PROBE_TURNS;
+    c->ask = c->turns + c->ask_gap;
 }
 
 /* Sends what the round has to say, and consumes what it served. True where the connection may be

@@ -20,7 +20,7 @@
 
 static const struct bench_group *const groups[] = {
     &bench_rpc,   &bench_pipeline, &bench_batch,      &bench_connections, &bench_memory,
-    &bench_pages, &bench_threads,  &bench_references, &bench_lib,
+    &bench_pages, &bench_threads,  &bench_references, &bench_restart,     &bench_lib,
 };
 static const size_t n_groups = sizeof(groups) / sizeof(groups[0]);
 

@@ -69,6 +69,7 @@ extern const struct bench_group bench_memory;
 extern const struct bench_group bench_pages;
 extern const struct bench_group bench_threads;
 extern const struct bench_group bench_references;
+extern const struct bench_group bench_restart;
 extern const struct bench_group bench_lib;
 
 #endif

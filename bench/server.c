@@ -86,7 +86,7 @@ static void remove_files(const struct server *s)
 }
 
 _Noreturn static void run_daemon(const struct server *s, const char *program, int core,
-                                 unsigned workers)
+                                 unsigned workers, bool supervised)
 {
     char config[96];
     char notify[96];
@@ -99,12 +99,13 @@ _Noreturn static void run_daemon(const struct server *s, const char *program, in
     machine_pin(core);
     setenv("NOTIFY_SOCKET", notify, 1);
     execl(program, program, "--config", config, "--socket", s->socket, "--workers", count,
-          "--log-level", "warning", (char *)NULL);
+          "--log-level", "warning", supervised ? "--supervise" : (char *)NULL, (char *)NULL);
     fprintf(stderr, "bench: %s: %s\n", program, strerror(errno));
     _exit(127);
 }
 
-int server_start(struct server *s, const struct bench *b, int core, unsigned workers)
+static int start(struct server *s, const struct bench *b, int core, unsigned workers,
+                 bool supervised)
 {
     char path[96];
     const char *tmp = getenv("TMPDIR");
@@ -125,12 +126,37 @@ int server_start(struct server *s, const struct bench *b, int core, unsigned wor
     if (!rc && s->notify >= 0)
         s->pid = fork();
     if (s->pid == 0)
-        run_daemon(s, b->allotd, core, workers);
+        run_daemon(s, b->allotd, core, workers, supervised);
     if (s->pid > 0 && wait_ready(s))
         return 0;
     fprintf(stderr, "bench: %s does not start\n", b->allotd);
     server_stop(s);
     return -1;
+}
+
+int server_start(struct server *s, const struct bench *b, int core, unsigned workers)
+{
+    return start(s, b, core, workers, false);
+}
+
+int server_start_supervised(struct server *s, const struct bench *b, unsigned workers)
+{
+    return start(s, b, MACHINE_ANY_CORE, workers, true);
+}
+
+pid_t server_child(const struct server *s)
+{
+    char path[64];
+    int child = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)s->pid, (int)s->pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -1;
+    if (fscanf(f, "%d", &child) != 1)
+        child = -1;
+    fclose(f);
+    return child;
 }
 
 void server_stop(struct server *s)

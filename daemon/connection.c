@@ -433,8 +433,8 @@ static struct round serve_frames(struct connection *c, unsigned n)
     return round;
 }
 
-/* Asks the service manager to keep the connection; where it does not, again after a while, and after
- * twice that. */
+/* Asks the service manager to keep the connection; where it does not, again after a while, and
+ * after twice that. */
 static void keep(struct connection *c)
 {
     if (c->turns < c->ask)

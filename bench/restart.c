@@ -26,8 +26,9 @@
 #define BLOCK_SIZE  64u
 #define PAGE        4096u
 #define SPACE       (UINT64_C(1) << 30)
-#define START_LIMIT 20e6 /* ns of CPU, with nothing live */
-#define TOTAL_LIMIT 1e9  /* ns, with 10^6 live */
+#define SETTLE_US   100000 /* a daemon that dies before it was ready is not started again at once */
+#define START_LIMIT 20e6   /* ns of CPU, with nothing live */
+#define TOTAL_LIMIT 1e9    /* ns, with 10^6 live */
 
 struct death {
     struct server server;
@@ -74,6 +75,7 @@ static double death_once(struct death *d, double *ret_cpu)
 
     if (gone.fd < 0)
         return -1;
+    usleep(SETTLE_US);
     double start = machine_now_ns();
     kill(child, SIGKILL);
     poll(&gone, 1, -1); /* or it might answer still */

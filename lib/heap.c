@@ -232,6 +232,10 @@ int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t
 
     if (err)
         return err;
+    /* Most blocks lie in pages that another one has brought already. */
+    err = ops->claim(h->bytes, pos, size, align);
+    if (err != ALLOT_E_OVERLAP)
+        return err;
     end = ALLOT_ALIGN_UP(start + length, page);
     start = ALLOT_ALIGN_DOWN(start, page);
     err = claim_pages(h, start, (end - start) / page);

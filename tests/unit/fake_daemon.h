@@ -23,6 +23,7 @@
 #include "codec.h"
 
 #define FAKE_POOL_SIZE 65536u
+#define FAKE_SESSION   7u
 #define FAKE_SECRET    "sixteen bytes..."
 
 struct fake {
@@ -35,7 +36,9 @@ struct fake {
     int region;
     const char *failure;
     unsigned inflight_max;
-    Allot__Request *request; /* the last received */
+    unsigned char frame[CODEC_FRAME_MAX]; /* the last received, */
+    size_t size, at;                      /* read up to `at` */
+    Allot__Request *request;              /* the last of it */
     struct codec_arena arena;
 };
 
@@ -77,19 +80,19 @@ static inline void fake_send(struct fake *f, const Allot__Reply *reply, int regi
 /* The next request, valid until the one after; NULL at the connection's end. */
 static inline Allot__Request *fake_receive(struct fake *f)
 {
-    unsigned char frame[CODEC_FRAME_MAX];
-    ssize_t size = recv(f->fd, frame, sizeof(frame), 0);
-
     const void *request;
     size_t length;
-    size_t at = 0;
     int error;
 
     f->request = NULL;
-    if (size > 0) {
-        fake_check(f, codec_next_request(frame, (size_t)size, &at, &request, &length, &error));
+    if (f->at == f->size) {
+        ssize_t size = recv(f->fd, f->frame, sizeof(f->frame), 0);
+        f->size = size > 0 ? (size_t)size : 0;
+        f->at = 0;
+    }
+    if (f->size > 0) {
+        fake_check(f, codec_next_request(f->frame, f->size, &f->at, &request, &length, &error));
         fake_check(f, codec_decode_request(&f->arena, request, length, &f->request) == 0);
-        fake_check(f, at == (size_t)size);
     }
     return f->request;
 }
@@ -98,7 +101,7 @@ static inline bool fake_readable(const struct fake *f)
 {
     struct pollfd p = {.fd = f->fd, .events = POLLIN};
 
-    return poll(&p, 1, 0) == 1;
+    return f->at < f->size || poll(&p, 1, 0) == 1;
 }
 
 /* `errors` and `values` may be NULL. */
@@ -125,20 +128,46 @@ static inline void fake_refuse(struct fake *f, uint64_t number, Allot__Error why
     fake_send(f, &reply, -1);
 }
 
-static inline void fake_hello(struct fake *f)
+static inline void fake_accept(struct fake *f)
+{
+    f->fd = accept(f->listener, NULL, NULL);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_HELLO);
+}
+
+static inline void fake_welcome(struct fake *f)
 {
     Allot__Reply reply = ALLOT__REPLY__INIT;
 
-    f->fd = accept(f->listener, NULL, NULL);
-    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_HELLO);
     reply.version = CODEC_VERSION;
-    reply.session = 7;
+    reply.session = FAKE_SESSION;
     reply.secret.data = (unsigned char *)(uintptr_t)FAKE_SECRET;
     reply.secret.len = CODEC_SECRET_SIZE;
     reply.frame_max = CODEC_FRAME_MAX;
     reply.batch_max = CODEC_BATCH_MAX;
     reply.inflight_max = f->inflight_max;
     fake_send(f, &reply, -1);
+}
+
+static inline void fake_hello(struct fake *f)
+{
+    fake_accept(f);
+    fake_welcome(f);
+}
+
+/* The connection is lost. */
+static inline void fake_hang_up(struct fake *f)
+{
+    close(f->fd);
+    f->fd = -1;
+}
+
+/* A hello that takes the session up again, not answered yet. */
+static inline void fake_accept_again(struct fake *f)
+{
+    fake_accept(f);
+    fake_check(f, f->request && f->request->session == FAKE_SESSION &&
+                      f->request->secret.len == CODEC_SECRET_SIZE &&
+                      memcmp(f->request->secret.data, FAKE_SECRET, CODEC_SECRET_SIZE) == 0);
 }
 
 /* Answers the attach that has been received. */
@@ -176,8 +205,7 @@ static inline void fake_end(struct fake *f)
         fake_check(f, count > 0);
         fake_answer(f, f->request->number, (uint32_t)count, NULL, NULL);
     }
-    close(f->fd);
-    f->fd = -1;
+    fake_hang_up(f);
 }
 
 static inline void *fake_run(void *ctx)

@@ -174,36 +174,128 @@ static void test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress(void
 
 /* ---- the daemon ---- */
 
-#define DYING_THREADS 4
+#define THREADS 4u
 
+/* Dies with as many requests unanswered; the next one gets them again, but for the second, which
+ * was answered. */
 static void death_script(struct fake *f)
 {
+    uint64_t first = 0;
+
     fake_begin(f);
-    for (int i = 0; i < DYING_THREADS; i++)
-        fake_check(f, fake_receive(f) != NULL);
-    close(f->fd);
-    f->fd = -1;
+    for (unsigned i = 0; i < THREADS; i++) {
+        fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+        if (i == 0)
+            first = f->request->number;
+    }
+    uint64_t attempt = f->request->attempt;
+    fake_answer(f, first + 1, 1, NULL, NULL);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_welcome(f);
+    for (unsigned i = 0; i < THREADS; i++) {
+        if (i == 1)
+            continue;
+        fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+        fake_check(f, f->request->number == first + i && f->request->attempt > attempt);
+        attempt = f->request->attempt;
+    }
+    fake_check(f, !fake_readable(f));
+    for (unsigned i = THREADS; i-- > 0;)
+        fake_answer(f, first + i, 1, NULL, NULL);
+    fake_end(f);
 }
 
-static void test_end__all_waiters_hear_of_the_daemons_death(void **state)
+static void test_end__what_waits_is_sent_again_in_order(void **state)
 {
-    struct pinger threads[DYING_THREADS] = {0};
+    struct pinger threads[THREADS] = {0};
 
     (void)state;
     fake_start(&fake, death_script);
     struct allot *a = open_session();
     struct allot_pool *p = attach_default(a);
     assert_int_equal(allot_set_timeout(a, -1), 0);
-    for (unsigned i = 0; i < DYING_THREADS; i++) {
+    for (unsigned i = 0; i < THREADS; i++) {
         threads[i].a = a;
         pthread_create(&threads[i].thread, NULL, ping_thread, &threads[i]);
     }
-    for (unsigned i = 0; i < DYING_THREADS; i++) {
+    for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(threads[i].thread, NULL);
-        assert_int_equal(threads[i].code, ALLOT_E_DISCONNECTED);
+        assert_int_equal(threads[i].code, 0);
     }
-    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    assert_int_equal(allot_ping(a), 0);
+    assert_int_equal(allot_session_id(a), FAKE_SESSION);
     memset(allot_ptr(p, 16), 1, 100);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void abandoned_script(struct fake *f)
+{
+    uint64_t value = 0x1000;
+
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    uint64_t number = f->request->number;
+    fake_check(f, fake_receive(f) && f->request->number == number + 1);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_welcome(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    fake_check(f, f->request->number == number);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    fake_check(f, f->request->number == number + 1 && f->request->sizes[0] == 200);
+    fake_answer(f, number, 1, NULL, NULL);
+    fake_answer(f, number + 1, 1, NULL, &value);
+    fake_end(f);
+}
+
+static void test_end__a_number_that_nobody_waits_for_is_used_up_by_a_ping(void **state)
+{
+    uint64_t offset = 1;
+
+    (void)state;
+    fake_start(&fake, abandoned_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 20), 0);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), ALLOT_E_TIMEOUT);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_alloc(p, 200, NULL, &offset), 0);
+    assert_int_equal(offset, 0x1000);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void refuse_again_script(struct fake *f)
+{
+    Allot__Reply refusal = ALLOT__REPLY__INIT;
+    uint64_t value = 0x1000;
+
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    refusal.number = f->request->number;
+    refusal.attempt = f->request->attempt;
+    refusal.refused = ALLOT__ERROR__E_UNKNOWN;
+    fake_send(f, &refusal, -1);
+    fake_check(f, fake_receive(f) && f->request->number == refusal.number);
+    fake_check(f, f->request->attempt > refusal.attempt);
+    fake_send(f, &refusal, -1); /* as one that died after it had answered, and before it consumed */
+    fake_answer(f, refusal.number, 1, NULL, &value);
+    fake_end(f);
+}
+
+static void test_end__a_refusal_that_comes_twice_counts_once(void **state)
+{
+    uint64_t offset = 1;
+
+    (void)state;
+    fake_start(&fake, refuse_again_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), ALLOT_E_UNKNOWN);
+    assert_int_equal(allot_alloc(p, 200, NULL, &offset), 0);
+    assert_int_equal(offset, 0x1000);
     allot_close(a);
     expect_no_failure();
 }
@@ -211,20 +303,78 @@ static void test_end__all_waiters_hear_of_the_daemons_death(void **state)
 static void leaving_script(struct fake *f)
 {
     fake_begin(f);
-    close(f->fd);
-    f->fd = -1;
+    close(f->listener);
+    f->listener = -1;
+    fake_hang_up(f);
 }
 
-static void test_end__a_daemon_gone_while_idle_raises_no_signal(void **state)
+static void test_end__a_daemon_gone_for_good_is_told_in_time(void **state)
 {
     (void)state;
     fake_start(&fake, leaving_script);
     struct allot *a = open_session();
     attach_default(a);
     expect_no_failure(); /* the script has ended, the connection with it */
+    assert_int_equal(allot_set_timeout(a, 50), 0);
     assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
     assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
     allot_close(a);
+}
+
+static void silent_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_check(f, !fake_receive(f)); /* not answered until the client gives up */
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_welcome(f);
+    fake_end(f);
+}
+
+static void test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again(void **state)
+{
+    (void)state;
+    fake_start(&fake, silent_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_ping(a), 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
+/* Its first answers are such that another try may mend it. */
+static void full_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_refuse(f, 0, ALLOT__ERROR__E_LIMIT);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_refuse(f, 0, ALLOT__ERROR__E_SESSION);
+    fake_hang_up(f);
+}
+
+static void test_end__a_daemon_that_lost_the_session_ends_it(void **state)
+{
+    uint64_t offset = 1;
+
+    (void)state;
+    fake_start(&fake, full_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    strcpy(allot_ptr(p, 16), "kept");
+    assert_int_equal(allot_ping(a), ALLOT_E_POOL_GONE);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), ALLOT_E_POOL_GONE);
+    assert_int_equal(offset, 1);
+    assert_string_equal(allot_ptr(p, 16), "kept");
+    allot_close(a);
+    expect_no_failure();
 }
 
 static void long_script(struct fake *f)
@@ -356,8 +506,12 @@ int main(void)
         cmocka_unit_test(test_end__drops_answers_that_come_too_late),
         cmocka_unit_test(test_end__a_signal_neither_breaks_nor_lengthens_it),
         cmocka_unit_test(test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress),
-        cmocka_unit_test(test_end__all_waiters_hear_of_the_daemons_death),
-        cmocka_unit_test(test_end__a_daemon_gone_while_idle_raises_no_signal),
+        cmocka_unit_test(test_end__what_waits_is_sent_again_in_order),
+        cmocka_unit_test(test_end__a_number_that_nobody_waits_for_is_used_up_by_a_ping),
+        cmocka_unit_test(test_end__a_refusal_that_comes_twice_counts_once),
+        cmocka_unit_test(test_end__a_daemon_gone_for_good_is_told_in_time),
+        cmocka_unit_test(test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again),
+        cmocka_unit_test(test_end__a_daemon_that_lost_the_session_ends_it),
         cmocka_unit_test(test_end__a_cut_answer_ends_the_session),
         cmocka_unit_test(test_end__columns_of_the_wrong_length_end_the_session),
         cmocka_unit_test(test_end__a_child_has_no_session_but_can_open_one),

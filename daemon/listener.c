@@ -87,19 +87,70 @@ int listener_open(struct listener *l, const char *path)
     return 0;
 }
 
-int listener_adopt(struct listener *l, int fd)
+static bool is_listener(int fd)
 {
     int type = 0;
     int listening = 0;
     socklen_t size = sizeof(int);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0)
-        return -errno;
-    if (type != SOCK_SEQPACKET || !listening)
-        return -EPROTOTYPE;
-    *l = (struct listener){.fd = fd};
-    return 0;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
+}
+
+static bool is_same_socket(int a, int b)
+{
+    struct stat x;
+    struct stat y;
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool is_bound_to(int fd, const char *path)
+{
+    struct sockaddr_un address = {0};
+    socklen_t size = sizeof(address) - 1; /* a path of full length has no zero behind it */
+    struct stat st;
+
+    return getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
+           (!path || strcmp(address.sun_path, path) == 0) && lstat(address.sun_path, &st) == 0 &&
+           S_ISSOCK(st.st_mode);
+}
+
+bool listener_inherit(struct listener *l, struct notify_fd *fds, int n_fds, const char *path)
+{
+    int own = -1;
+    int kept = -1;
+
+    for (int i = 0; i < n_fds; i++) {
+        if (fds[i].fd < 0 || !is_listener(fds[i].fd))
+            continue;
+        if (strcmp(fds[i].name, LISTENER_NAME) == 0)
+            kept = i;
+        else if (own < 0)
+            own = i;
+    }
+    if (own < 0 && kept >= 0 && is_bound_to(fds[kept].fd, path))
+        own = kept;
+    if (own < 0)
+        return false;
+    *l = (struct listener){.fd = fds[own].fd,
+                           .kept = kept >= 0 && is_same_socket(fds[own].fd, fds[kept].fd)};
+    fds[own].fd = -1;
+    return true;
+}
+
+void listener_keep(struct listener *l)
+{
+    if (l->kept || !notify_is_heard())
+        return;
+    notify_unstore(LISTENER_NAME, NOTIFY_PATIENCE_MS); /* another socket's */
+    int rc = notify_store(l->fd, LISTENER_NAME, NOTIFY_PATIENCE_MS);
+    if (rc) {
+        log_warning("the service manager does not keep the listener: %s", strerror(-rc));
+        return;
+    }
+    l->kept = true;
+    l->path[0] = 0;
 }
 
 static void on_retry(uv_timer_t *retry)

@@ -7,10 +7,16 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "notify.h"
+
+/* What the service manager keeps it under. */
+#define LISTENER_NAME "listener"
+
 struct listener {
     uv_poll_t poll;
     int fd;
-    char path[108]; /* made by us and to be removed; empty: it came from the service manager */
+    bool kept;      /* by the service manager */
+    char path[108]; /* made by us and to be removed; empty: the manager sees to it */
     dev_t device;   /* of the file at `path` */
     ino_t inode;
     uv_timer_t retry;
@@ -24,8 +30,15 @@ struct listener {
  * -errno: -ENAMETOOLONG above 107 bytes, -EADDRINUSE where a daemon answers there. */
 int listener_open(struct listener *l, const char *path);
 
-/* Takes over a listening SOCK_SEQPACKET socket. -EPROTOTYPE where it is anything else. */
-int listener_adopt(struct listener *l, int fd);
+/*
+ * Takes over a listening SOCK_SEQPACKET socket that the service manager handed over (cleared then,
+ * -1): one of its own; else the one that it keeps for us, unless that is bound to another path than
+ * `path` (NULL: any is right) or its file is gone. False: neither.
+ */
+bool listener_inherit(struct listener *l, struct notify_fd *fds, int n_fds, const char *path);
+
+/* Has the service manager keep it for the next daemon, which then removes no file. */
+void listener_keep(struct listener *l);
 
 /* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out, and says so
  * each time. */

@@ -83,22 +83,22 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* A listener that the manager handed over, else one of our own. */
 static int open_listener(struct daemon *d, struct notify_fd *fds, int n_fds)
 {
-    for (int i = 0; i < n_fds; i++) {
-        if (fds[i].fd < 0 || listener_adopt(&d->listener, fds[i].fd))
-            continue;
-        fds[i].fd = -1;
-        return 0;
+    const char *path = d->config.socket[0] ? d->config.socket : NULL;
+
+    if (!listener_inherit(&d->listener, fds, n_fds, path)) {
+        path = path ? path : SOCKET_PATH;
+        int rc = listener_open(&d->listener, path);
+        if (rc == -EADDRINUSE)
+            log_error("%s: in use by a live daemon", path);
+        else if (rc)
+            log_error("%s: %s", path, strerror(-rc));
+        if (rc)
+            return rc;
     }
-    const char *path = d->config.socket[0] ? d->config.socket : SOCKET_PATH;
-    int rc = listener_open(&d->listener, path);
-    if (rc == -EADDRINUSE)
-        log_error("%s: in use by a live daemon", path);
-    else if (rc)
-        log_error("%s: %s", path, strerror(-rc));
-    return rc;
+    listener_keep(&d->listener);
+    return 0;
 }
 
 static void on_accepted(void *ctx, int fd)

@@ -306,9 +306,9 @@ _Noreturn static void become_daemon(const struct fixture *f, pid_t parent)
     }
     for (const char *const *a = f->setup.arguments; a && *a && n < 31; a++)
         argv[n++] = (char *)(uintptr_t)*a;
+    setenv("NOTIFY_SOCKET", f->notify_path, 1);
     for (const char *const *e = f->setup.environment; e && *e; e++)
         putenv((char *)(uintptr_t)*e);
-    setenv("NOTIFY_SOCKET", f->notify_path, 1);
     pass_descriptors(f);
     if (f->setup.before_exec)
         f->setup.before_exec();

@@ -209,20 +209,77 @@ static void test_socket__stale_file_is_replaced(void **state)
     struct fixture *f = *state;
     struct stat st;
 
-    fixture_kill(f);
-    check(stat(f->socket, &st) == 0); /* it left one behind */
-    fixture_start(f);
     check(stat(f->socket, &st) == 0);
     check_equal(st.st_mode & 0777, 0660);
+    fixture_stop(f);
+    fixture_drop_stored(f);
+    check(stat(f->socket, &st) == 0); /* what the manager keeps is not the daemon's to remove */
+    fixture_start(f);
     wire_open(&w, f->socket);
     wire_close(&w);
-    fixture_stop(f);
-    check(stat(f->socket, &st) < 0 && errno == ENOENT);
+    fixture_kill(f);
+    fixture_drop_stored(f);
+    check(unlink(f->socket) == 0);
     /* What is no socket is not ours to remove. */
     FILE *file = fopen(f->socket, "we");
     check(file && fclose(file) == 0);
     check_equal(fixture_run(f), 1);
     check(stat(f->socket, &st) == 0 && S_ISREG(st.st_mode));
+}
+
+/* Where nobody keeps the listener, the daemon cleans up after itself. */
+static void test_socket__is_removed_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const nobody[] = {"NOTIFY_SOCKET=", NULL};
+    struct stat st;
+
+    fixture_open(f, NULL);
+    f->setup.environment = nobody;
+    fixture_spawn(f);
+    fixture_log_wait(f, "ready; ");
+    check(stat(f->socket, &st) == 0);
+    fixture_stop(f);
+    check(stat(f->socket, &st) < 0 && errno == ENOENT);
+}
+
+/* The manager keeps it: who connects between two daemons waits for the next. */
+static void test_socket__is_kept_for_the_next_daemon(void **state)
+{
+    struct fixture *f = *state;
+    char path[sizeof(f->socket)];
+    struct stat before;
+    struct stat after;
+
+    check(fixture_find_stored(f, "listener") >= 0);
+    check(stat(f->socket, &before) == 0);
+    for (unsigned i = 0; i < 3; i++) {
+        if (i % 2)
+            fixture_stop(f);
+        else
+            fixture_kill(f);
+        wire_connect(&w, f->socket);
+        fixture_start(f);
+        wire_hello(&w);
+        wire_close(&w);
+        check(stat(f->socket, &after) == 0 && after.st_ino == before.st_ino);
+        check_equal(f->n_removed, 0);
+    }
+    /* Where the path is another one now, or the file is gone, it is of no use. */
+    fixture_kill(f);
+    check(unlink(f->socket) == 0);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_close(&w);
+    fixture_kill(f);
+    strcpy(path, f->socket);
+    strcat(f->socket, "-2");
+    fixture_start(f);
+    check_equal(f->n_removed, 1);
+    check(fixture_find_stored(f, "listener") >= 0);
+    wire_open(&w, f->socket);
+    wire_close(&w);
+    check(unlink(path) == 0);
 }
 
 /* Lets the daemon open nothing more, whatever it holds: a limit that counts what is open would also
@@ -531,6 +588,8 @@ int main(int argc, char **argv)
         fixture_test_bare(test_socket__path_too_long),
         fixture_test(test_socket__of_a_live_daemon_is_left_alone),
         fixture_test(test_socket__stale_file_is_replaced),
+        fixture_test_bare(test_socket__is_removed_at_the_end),
+        fixture_test(test_socket__is_kept_for_the_next_daemon),
         fixture_test(test_descriptors__accepting_pauses_and_resumes),
         fixture_test(test_descriptors__the_silent_lock_nobody_out),
         fixture_test(test_session__that_never_attached_ends_with_its_socket),

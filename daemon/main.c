@@ -25,6 +25,7 @@
 #include "options.h"
 #include "session.h"
 #include "store.h"
+#include "supervise.h"
 
 #define CONFIG_PATH "/etc/allot/allotd.conf"
 #define SOCKET_PATH "/run/allot/allot.sock"
@@ -256,8 +257,10 @@ int main(int argc, char **argv)
         puts("the configuration is good");
         return EXIT_SUCCESS;
     }
-    signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
+    if (d.options.supervise)
+        return supervise(argv, d.options.supervise);
+    signal(SIGPIPE, SIG_IGN);
     if (!has_allocators() || start(&d))
         return EXIT_FAILURE;
     notify_send("READY=1");

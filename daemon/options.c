@@ -20,13 +20,17 @@
 #define ALLOTD_VERSION "(unversioned build)"
 #endif
 
-enum { KEY_CHECK_CONFIG = 0x100 };
+enum { KEY_CHECK_CONFIG = 0x100, KEY_SUPERVISE };
 
 static const struct argp_option table[] = {
     {"config", 'c', "FILE", 0, "Read FILE; the default is /etc/allot/allotd.conf, if it exists", 0},
     {"socket", 's', "PATH", 0, "Listen on PATH, which is absolute and has at most 107 bytes", 0},
     {"workers", 'w', "N", 0, "Run N worker loops; the default is one a core", 0},
     {"log-level", 'l', "LEVEL", 0, "Log down to LEVEL: error, warning, info or debug", 0},
+    {"supervise", KEY_SUPERVISE, NULL, 0,
+     "Stay, start the daemon as a child, and start it again when it dies: where there is no "
+     "systemd",
+     0},
     {"check-config", KEY_CHECK_CONFIG, NULL, 0,
      "Check the configuration and exit: 0 where it is right, 2 where it is not", 0},
     {0}};
@@ -66,6 +70,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case KEY_CHECK_CONFIG:
         options->check_config = true;
+        return 0;
+    case KEY_SUPERVISE:
+        options->supervise = state->argv[state->next - 1];
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': no arguments are taken", argument);

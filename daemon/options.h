@@ -6,11 +6,12 @@
 #include <stdbool.h>
 
 struct options {
-    const char *config; /* NULL: /etc/allot/allotd.conf if it exists, else the built-in one */
-    const char *socket; /* NULL: from the manager, the configuration, or /run/allot/allot.sock */
-    int workers;        /* 0: from the configuration */
-    int log_level;      /* -1: from the configuration */
-    bool check_config;  /* check the configuration and exit */
+    const char *config;    /* NULL: /etc/allot/allotd.conf if it exists, else the built-in one */
+    const char *socket;    /* NULL: from the manager, the configuration, or /run/allot/allot.sock */
+    int workers;           /* 0: from the configuration */
+    int log_level;         /* -1: from the configuration */
+    const char *supervise; /* the argument that asks for it, or NULL */
+    bool check_config;     /* check the configuration and exit */
 };
 
 /* Exits with status 2 on wrong usage, 0 on --help and --version. */

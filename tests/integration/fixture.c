@@ -374,11 +374,16 @@ static int reap(struct fixture *f)
     return status;
 }
 
+int fixture_end(struct fixture *f)
+{
+    int status = reap(f);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 int fixture_run(struct fixture *f)
 {
     fixture_spawn(f);
-    int status = reap(f);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return fixture_end(f);
 }
 
 static bool sanitizer_silent(struct fixture *f)
@@ -422,6 +427,25 @@ void fixture_kill(struct fixture *f)
 {
     fixture_kill_begin(f);
     fixture_kill_end(f);
+}
+
+pid_t fixture_supervised(const struct fixture *f)
+{
+    char path[64];
+    int pid = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)f->pid, (int)f->pid);
+    FILE *file = fopen(path, "re");
+    check(file && fscanf(file, "%d", &pid) == 1 && pid > 0);
+    fclose(file);
+    return pid;
+}
+
+void fixture_kill_supervised(struct fixture *f)
+{
+    forget_ready(f);
+    check(kill(fixture_supervised(f), SIGKILL) == 0);
+    check(fixture_wait_ready(f));
 }
 
 void fixture_reload(struct fixture *f, const char *config)

@@ -72,6 +72,8 @@ void fixture_open(struct fixture *f, const struct fixture_setup *setup);
 void fixture_start(struct fixture *f);
 /* Starts one that is to end by itself: its exit status, or -1 where a signal ended it. */
 int fixture_run(struct fixture *f);
+/* Waits for the end of one that runs and ends by itself. As fixture_run(). */
+int fixture_end(struct fixture *f);
 /* SIGTERM: it must exit with 0 and, unless errors_expected, have logged no error. What it stored
  * stays stored. */
 void fixture_stop(struct fixture *f);
@@ -80,6 +82,10 @@ void fixture_kill(struct fixture *f);
 /* The same in two parts: between them its death is on its way. */
 void fixture_kill_begin(struct fixture *f);
 void fixture_kill_end(struct fixture *f);
+/* With --supervise: the daemon, whose parent the fixture knows; its death at this instant, and the
+ * start of the next one. */
+pid_t fixture_supervised(const struct fixture *f);
+void fixture_kill_supervised(struct fixture *f);
 /* Ends all and cleans up; in a failed test it prints the daemon's log. */
 void fixture_close(struct fixture *f);
 

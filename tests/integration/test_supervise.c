@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `allotd --supervise`: the same daemon without systemd. What is killed here is the daemon below
+ * the supervisor; the fixture is the supervisor's own manager.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "wire.h"
+
+static const char *const arguments[] = {"--supervise", NULL};
+static const struct fixture_setup supervised = {.arguments = arguments};
+
+static struct wire w;
+static struct wire other;
+
+static void test_supervise__nothing_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    uint64_t block = 0;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    for (unsigned i = 0; i < 5; i++) {
+        if (block)
+            wire_free(&w, pool, block);
+        block = wire_alloc(&w, pool, 1000 + i);
+        fixture_kill_supervised(f);
+        wire_open(&other, f->socket);
+        wire_close(&other);
+    }
+    wire_free(&w, pool, block);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_close(&w);
+    check_equal(f->n_stored, 0); /* all of it lies with the supervisor */
+    fixture_stop(f);
+    check(stat(f->socket, &st) < 0 && errno == ENOENT);
+}
+
+static void test_supervise__a_first_start_refused_is_the_end(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &supervised);
+    fixture_write_config(f, "nonsense\n");
+    check_equal(fixture_run(f), 2);
+}
+
+static void test_supervise__a_later_start_refused_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t block = wire_alloc(&w, pool, 1000);
+    fixture_write_config(f, "nonsense\n");
+    check(kill(fixture_supervised(f), SIGKILL) == 0);
+    fixture_log_wait(f, "ended with status 2");
+    fixture_write_config(f, FIXTURE_CONFIG);
+    f->errors_expected = true;
+    wire_free(&w, pool, block); /* answered by the one that comes up */
+    wire_close(&w);
+}
+
+static void test_supervise__told_to_end_while_none_runs(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    fixture_write_config(f, "nonsense\n");
+    check(kill(fixture_supervised(f), SIGKILL) == 0);
+    for (unsigned i = 0; i < 3; i++)
+        fixture_log_wait(f, "ended with status 2");
+    f->errors_expected = true;
+    fixture_stop(f);
+}
+
+static void test_supervise__reloads(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    pid_t before = fixture_supervised(f);
+    fixture_reload(f, FIXTURE_CONFIG "quota = 1M\n");
+    check_equal(fixture_supervised(f), before);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    check_equal(wire_item(&w, ALLOT__OP__OP_ALLOC, pool, 0, 2 << 20, 0, NULL),
+                ALLOT__ERROR__E_QUOTA);
+    wire_close(&w);
+}
+
+/* Without what the supervisor kept, a daemon must not go on. */
+static void test_supervise__the_daemon_dies_with_it(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    int pidfd = pidfd_open(fixture_supervised(f), 0);
+    check(pidfd >= 0);
+    fixture_kill(f);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    check_equal(poll(&p, 1, FIXTURE_DEADLINE_MS), 1);
+    close(pidfd);
+}
+
+/* The way to the supervisor's socket, as the daemon below it has it. */
+static void find_socket(const struct fixture *f, struct sockaddr_un *ret)
+{
+    static char environment[65536];
+    char path[64];
+    const char *found = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%d/environ", (int)fixture_supervised(f));
+    FILE *file = fopen(path, "re");
+    check(file != NULL);
+    size_t size = fread(environment, 1, sizeof(environment) - 1, file);
+    fclose(file);
+    for (const char *at = environment; at < environment + size; at += strlen(at) + 1)
+        if (strncmp(at, "NOTIFY_SOCKET=/proc/self/fd/", 28) == 0)
+            found = at + 28;
+    check(found != NULL);
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/%d/fd/%.8s", (int)fixture_supervised(f),
+             found);
+}
+
+static void test_supervise__hears_only_the_daemon(void **state)
+{
+    struct fixture *f = *state;
+    static const char forged[] = "FDSTOREREMOVE=1\nFDNAME=ledger";
+    struct sockaddr_un address;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t block = wire_alloc(&w, pool, 1000);
+    find_socket(f, &address);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    check(sendto(fd, forged, strlen(forged), 0, (struct sockaddr *)&address, sizeof(address)) > 0);
+    close(fd);
+    fixture_kill_supervised(f);
+    wire_free(&w, pool, block);
+    wire_close(&w);
+}
+
+/* What the supervisor was handed itself goes on to the daemon, and is not its to remove. */
+static void test_supervise__hands_on_what_it_was_given(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup activated = {.arguments = arguments, .activate = true};
+    struct stat st;
+
+    fixture_open(f, &activated);
+    fixture_start(f);
+    for (unsigned i = 0; i < 3; i++) {
+        wire_open(&w, f->socket);
+        wire_close(&w);
+        fixture_kill_supervised(f);
+    }
+    fixture_stop(f);
+    check(stat(f->socket, &st) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test_bare(test_supervise__nothing_is_lost),
+        fixture_test_bare(test_supervise__a_first_start_refused_is_the_end),
+        fixture_test_bare(test_supervise__a_later_start_refused_is_tried_again),
+        fixture_test_bare(test_supervise__told_to_end_while_none_runs),
+        fixture_test_bare(test_supervise__reloads),
+        fixture_test_bare(test_supervise__the_daemon_dies_with_it),
+        fixture_test_bare(test_supervise__hears_only_the_daemon),
+        fixture_test_bare(test_supervise__hands_on_what_it_was_given),
+    };
+
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

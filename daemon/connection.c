@@ -51,7 +51,7 @@ struct connection {
     bool kept;               /* by the service manager; */
     unsigned ask;            /* the turn from which it may be asked for it, */
     unsigned ask_gap;        /* after the last time that it did not */
-    bool poisoned;           /* its first frame has met too many starts */
+    bool adopted;            /* and not read yet since a daemon's death */
     size_t served;           /* bytes of the first frame whose requests were served already … */
     unsigned taken;          /* … and how many operations those took */
 };
@@ -71,8 +71,8 @@ struct connection {
  * are short, so that those who say nothing lock nobody out for long. */
 #define HELLO_MS 1000u
 
-/* Starts of the daemon at which a frame may be the first on its socket before it is taken for what
- * ends the daemon: a request must not do that for ever. */
+/* Starts of the daemon at which a frame may be the first to be served of its socket before it is
+ * taken for what ends the daemon: a request must not do that for ever. */
 #define STARTS_MAX 8u
 
 static void on_event(uv_poll_t *handle, int status, int events);
@@ -212,21 +212,6 @@ static void connect_session(struct connection *c, struct session *s)
     s->ctx = c;
 }
 
-/* Whether the frame that is first on the socket was so at too many starts. */
-static bool is_poisoned(const struct connection *c)
-{
-    struct ledger_session *record = &c->session->all->store->ledger.sessions[c->session->slot];
-    char byte;
-
-    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
-        return false;
-    if (record->first != c->session->next) {
-        record->first = c->session->next;
-        record->starts = 0;
-    }
-    return ++record->starts >= STARTS_MAX;
-}
-
 void connections_adopt(struct connections *all, int fd, struct session *session)
 {
     struct connection *c = connection_new(all, fd);
@@ -237,8 +222,7 @@ void connections_adopt(struct connections *all, int fd, struct session *session)
     }
     connect_session(c, session);
     session->connected = true;
-    c->kept = true;
-    c->poisoned = is_poisoned(c);
+    c->kept = c->adopted = true;
     rewind_peek(c);
 }
 
@@ -395,20 +379,33 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
     return true;
 }
 
+/* Whether the frame that an adopted connection begins with was about to be served at too many
+ * starts. One that no daemon came to, since another ended it, bears no guilt. */
+static bool is_poisoned(const struct connection *c)
+{
+    struct ledger_session *record = &c->session->all->store->ledger.sessions[c->session->slot];
+
+    if (record->first != c->session->next) {
+        record->first = c->session->next;
+        record->starts = 0;
+    }
+    return ++record->starts >= STARTS_MAX;
+}
+
 static struct round serve_frames(struct connection *c, unsigned n)
 {
     struct connections *all = c->all;
     struct round round = {.room = CODEC_INFLIGHT_MAX - c->taken};
     uint64_t received = 0;
 
-    if (c->poisoned) {
+    if (c->adopted && is_poisoned(c)) {
         log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
                   (unsigned long long)c->session->id, (unsigned long long)c->session->next,
                   STARTS_MAX);
         service_refuse(&all->service, c->session->next, 0, ALLOT__ERROR__E_INTERNAL);
-        c->poisoned = false;
         round.consume = 1;
     }
+    c->adopted = false;
     for (; round.consume < n && !round.close; round.consume++) {
         const struct mmsghdr *m = &all->in[round.consume];
         if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */

@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -390,6 +391,10 @@ enum service_step service_request(struct service *service, struct session **sess
         service_refuse(service, request->number, request->attempt, (Allot__Error)-count);
         return SERVICE_DONE;
     }
+#ifdef ALLOTD_CRASH_TAG /* for tests: a request that ends the daemon */
+    if (request->op == ALLOT__OP__OP_PING && request->tag == ALLOTD_CRASH_TAG)
+        abort();
+#endif
     if (!in_sequence(*session, request)) {
         service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_SEQUENCE);
         return SERVICE_DONE;

@@ -41,7 +41,6 @@ struct session {
     Allot__Access attached[POOLS_MAX]; /* what it attached for */
     Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
     bool granted;                      /* it has held something */
-    uint64_t poison; /* a request whose first number this is has met 8 starts; 0: none */
     atomic_uint_least64_t operations;
     atomic_uint_least64_t bytes_received;
     atomic_uint_least64_t bytes_sent;

@@ -89,8 +89,8 @@ struct allot_pool;
 /*
  * Connects to the daemon at `socket_path` and opens a session. NULL: the environment's
  * ALLOT_SOCKET, else /run/allot/allot.sock. The caller ends it with allot_close().
- * PATH, DISCONNECTED (nobody listens there), DENIED (by the socket's mode), VERSION, LIMIT, SYSTEM,
- * TIMEOUT.
+ * PATH, DISCONNECTED (nobody listens there, or all who did hung up), DENIED (by the socket's mode),
+ * VERSION, LIMIT, SYSTEM, TIMEOUT.
  */
 int allot_open(struct allot **ret, const char *socket_path);
 

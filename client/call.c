@@ -162,14 +162,12 @@ static int hello_receive(struct calls *s, uint64_t deadline, struct call_totals 
     return 0;
 }
 
-/* Connects and says hello: for a new session, or, where there is one, to take it up again. */
-static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *totals)
+/* Says hello on the connection: for a new session, or, where there is one, to take it up again.
+ * Closes it on failure. */
+static int say_hello(struct calls *s, uint64_t deadline, struct call_totals *totals)
 {
-    int r = connection_open(&s->connection, s->path, deadline);
+    int r = hello_send(s, totals);
 
-    if (r < 0)
-        return r;
-    r = hello_send(s, totals);
     if (r == 0)
         r = hello_receive(s, deadline, totals);
     if (r < 0) {
@@ -180,13 +178,34 @@ static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *
     return r;
 }
 
+static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *totals)
+{
+    int r = connection_open(&s->connection, s->path, deadline);
+
+    return r < 0 ? r : say_hello(s, deadline, totals);
+}
+
+static uint64_t longer(uint64_t wait)
+{
+    return wait < RETRY_MAX_NS / 2 ? wait * 2 : RETRY_MAX_NS;
+}
+
 int calls_open(struct calls *s, const char *path, int timeout_ms)
 {
+    uint64_t deadline = deadline_in(timeout_ms);
+    uint64_t wait = RETRY_MIN_NS;
+
     if (strlen(path) >= sizeof(s->path))
         return ALLOT_E_PATH;
     calls_init(s, timeout_ms);
     strcpy(s->path, path);
-    int r = connect_once(s, deadline_in(timeout_ms), &s->totals);
+    /* Where nobody listens, there is no daemon; where one hangs up, another one may be to come. */
+    int r = connection_open(&s->connection, path, deadline);
+    while (r == 0 && (r = say_hello(s, deadline, &s->totals)) == ALLOT_E_DISCONNECTED &&
+           deadline_sleep(deadline, wait)) {
+        r = connection_open(&s->connection, path, deadline);
+        wait = longer(wait);
+    }
     if (r < 0)
         pthread_mutex_destroy(&s->lock);
     return r;
@@ -395,7 +414,7 @@ static int reconnect_locked(struct calls *s, uint64_t deadline)
     pthread_mutex_unlock(&s->lock);
     while (may_pass(r = connect_once(s, deadline, &totals)) && !s->closing &&
            deadline_sleep(deadline, wait))
-        wait = wait < RETRY_MAX_NS / 2 ? wait * 2 : RETRY_MAX_NS;
+        wait = longer(wait);
     pthread_mutex_lock(&s->lock);
     s->led = false;
     s->totals.bytes_sent += totals.bytes_sent;

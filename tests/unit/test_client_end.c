@@ -347,6 +347,27 @@ static void test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again
     expect_no_failure();
 }
 
+static void dying_at_hello_script(struct fake *f)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        fake_accept(f);
+        fake_check(f, f->request && f->request->session == 0);
+        fake_hang_up(f);
+    }
+    fake_begin(f);
+    fake_end(f);
+}
+
+static void test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last(void **state)
+{
+    (void)state;
+    fake_start(&fake, dying_at_hello_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    allot_close(a);
+    expect_no_failure();
+}
+
 /* Its first answers are such that another try may mend it. */
 static void full_script(struct fake *f)
 {
@@ -511,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_end__a_refusal_that_comes_twice_counts_once),
         cmocka_unit_test(test_end__a_daemon_gone_for_good_is_told_in_time),
         cmocka_unit_test(test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again),
+        cmocka_unit_test(test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last),
         cmocka_unit_test(test_end__a_daemon_that_lost_the_session_ends_it),
         cmocka_unit_test(test_end__a_cut_answer_ends_the_session),
         cmocka_unit_test(test_end__columns_of_the_wrong_length_end_the_session),

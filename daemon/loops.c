@@ -26,9 +26,9 @@ struct worker {
     uv_loop_t loop;
     uv_async_t bell;
     pthread_t thread;
-    bool running;
     struct connections connections;
     struct sessions *sessions;
+    pthread_barrier_t *leaving;
     pthread_mutex_t lock;
     int *queue; /* accepted sockets */
     size_t queued;
@@ -37,9 +37,12 @@ struct worker {
     bool stop;
 };
 
+/* All connections are closed before the first session is abandoned: no hello, on whatever loop,
+ * must find a table from which sessions are gone that the ledger has. */
 static void worker_close(struct worker *w)
 {
     connections_close(&w->connections);
+    pthread_barrier_wait(w->leaving);
     sessions_abandon(w->sessions, &w->loop);
     uv_close((uv_handle_t *)&w->bell, NULL);
 }
@@ -181,7 +184,6 @@ int loops_start(struct loops *loops)
     for (unsigned i = 0; i < loops->count && !rc; i++) {
         struct worker *w = &loops->workers[i];
         rc = -pthread_create(&w->thread, NULL, worker_run, w);
-        w->running = rc == 0;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc;
@@ -228,13 +230,16 @@ void loops_shed(struct loops *loops)
 
 void loops_stop(struct loops *loops)
 {
+    pthread_barrier_t leaving;
+
+    pthread_barrier_init(&leaving, NULL, loops->count);
     for (unsigned i = 0; i < loops->count; i++) {
-        struct worker *w = &loops->workers[i];
-        if (!w->running)
-            continue;
-        worker_tell(w, &w->stop);
-        pthread_join(w->thread, NULL);
+        loops->workers[i].leaving = &leaving;
+        worker_tell(&loops->workers[i], &loops->workers[i].stop);
     }
+    for (unsigned i = 0; i < loops->count; i++)
+        pthread_join(loops->workers[i].thread, NULL);
+    pthread_barrier_destroy(&leaving);
     for (unsigned i = 0; i < loops->count; i++) {
         struct worker *w = &loops->workers[i];
         for (size_t j = 0; j < w->queued; j++)

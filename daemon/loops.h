@@ -34,7 +34,8 @@ void loops_deal(struct loops *loops, int fd);
 /* Descriptors are short: connections that never said hello are closed. Main thread. */
 void loops_shed(struct loops *loops);
 
-/* Stops and joins the threads, closes all connections; sessions are left to the ledger. */
+/* After loops_start(): stops and joins the threads, closes all connections; sessions are left to
+ * the ledger. */
 void loops_stop(struct loops *loops);
 
 #endif

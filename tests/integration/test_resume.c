@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sessions that go on: the daemon is killed under their feet, and no call of the library sees it.
- * With connections that the service manager keeps, and with none of them kept.
+ * Sessions that go on: the daemon is killed, or stopped as for an upgrade, under their feet, and no
+ * call of the library sees it. With connections that the service manager keeps, with none of them
+ * kept, and with the supervisor as the manager.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 #include "wire.h"
 
 #define CLIENTS 6u
-#define KILLS   25u
+#define DEATHS  25u
 #define HELD    64u
 
 static struct wire w;
@@ -69,7 +70,7 @@ static void storm(void *ctx)
     check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
     while (!told_to_stop(s)) {
         unsigned i = (unsigned)test_random_below(&random, HELD - 8);
-        switch (test_random_below(&random, 4)) {
+        switch (test_random_below(&random, 6)) {
         case 0: { /* a batch */
             uint64_t want[8];
             uint64_t got[8];
@@ -87,6 +88,27 @@ static void storm(void *ctx)
             check_equal(allot_alloc(p, 1ull << 40, NULL, &at[HELD - 1]), ALLOT_E_NO_MEMORY);
             check(allot_last_limit() > 0);
             break;
+        case 2: { /* more than is committed while the loop waits */
+            uint64_t large;
+            uint64_t size = 1 + test_random_below(&random, 4 << 20);
+            check_equal(allot_alloc(p, size, NULL, &large), 0);
+            fill(p, large, size);
+            check_filled(p, large, size);
+            check_equal(allot_free(p, large), 0);
+            break;
+        }
+        case 3: { /* a session beside it, whose goodbye may be what the daemon dies over */
+            struct allot *b;
+            struct allot_pool *q;
+            uint64_t block;
+            check_equal(allot_open(&b, s->socket), 0);
+            if (i % 2) {
+                check_equal(allot_attach(b, NULL, ALLOT_WRITE, &q), 0);
+                check_equal(allot_alloc(q, 1000, NULL, &block), 0);
+            }
+            allot_close(b);
+            break;
+        }
         default:
             if (at[i]) {
                 check_filled(p, at[i], sizes[i]);
@@ -121,9 +143,22 @@ static void nap_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
-static void kill_under_storm(struct fixture *f, bool keep)
+static void kill_and_start(struct fixture *f)
 {
-    const struct fixture_setup setup = {.keep_clients = keep};
+    fixture_kill(f);
+    fixture_start(f);
+}
+
+/* As `systemctl restart` does, with a newer daemon or the same. */
+static void stop_and_start(struct fixture *f)
+{
+    fixture_stop(f);
+    fixture_start(f);
+}
+
+static void restart_under_storm(struct fixture *f, const struct fixture_setup *setup,
+                                void (*restart)(struct fixture *f))
+{
     struct storm storms[CLIENTS];
     pid_t pids[CLIENTS];
     uint64_t seed = test_seed(0x5707);
@@ -131,7 +166,7 @@ static void kill_under_storm(struct fixture *f, bool keep)
 
     fprintf(stderr, "seed %#llx\n", (unsigned long long)seed);
     test_random_init(&random, seed);
-    fixture_open(f, &setup);
+    fixture_open(f, setup);
     fixture_start(f);
     for (unsigned i = 0; i < CLIENTS; i++) {
         storms[i] = (struct storm){.socket = f->socket, .seed = seed + i};
@@ -139,10 +174,9 @@ static void kill_under_storm(struct fixture *f, bool keep)
         pids[i] = child_start(storm, &storms[i]);
         close(storms[i].stop[0]);
     }
-    for (unsigned i = 0; i < KILLS; i++) {
+    for (unsigned i = 0; i < DEATHS; i++) {
         nap_ms((unsigned)test_random_below(&random, 20)); /* the moment is what is at random */
-        fixture_kill(f);
-        fixture_start(f);
+        restart(f);
     }
     for (unsigned i = 0; i < CLIENTS; i++)
         close(storms[i].stop[1]);
@@ -154,17 +188,35 @@ static void kill_under_storm(struct fixture *f, bool keep)
     wire_close(&other);
 }
 
+static const struct fixture_setup kept = {.keep_clients = true};
+
 static void test_resume__daemon_killed_connections_kept(void **state)
 {
-    kill_under_storm(*state, true);
+    restart_under_storm(*state, &kept, kill_and_start);
 }
 
 static void test_resume__daemon_killed_nothing_kept(void **state)
 {
-    kill_under_storm(*state, false);
+    restart_under_storm(*state, NULL, kill_and_start);
 }
 
-static const struct fixture_setup kept = {.keep_clients = true};
+static void test_resume__daemon_killed_under_the_supervisor(void **state)
+{
+    static const char *const arguments[] = {"--supervise", NULL};
+    static const struct fixture_setup supervised = {.arguments = arguments};
+
+    restart_under_storm(*state, &supervised, fixture_kill_supervised);
+}
+
+static void test_resume__daemon_restarted_connections_kept(void **state)
+{
+    restart_under_storm(*state, &kept, stop_and_start);
+}
+
+static void test_resume__daemon_restarted_nothing_kept(void **state)
+{
+    restart_under_storm(*state, NULL, stop_and_start);
+}
 
 /* The very connection, not another one: a client that knows nothing of reconnecting. */
 static void test_resume__the_same_connection(void **state)
@@ -342,6 +394,9 @@ int main(int argc, char **argv)
         fixture_test(test_resume__by_whom),
         fixture_test_bare(test_resume__daemon_killed_connections_kept),
         fixture_test_bare(test_resume__daemon_killed_nothing_kept),
+        fixture_test_bare(test_resume__daemon_killed_under_the_supervisor),
+        fixture_test_bare(test_resume__daemon_restarted_connections_kept),
+        fixture_test_bare(test_resume__daemon_restarted_nothing_kept),
     };
 
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */

@@ -10,7 +10,9 @@
  *
  * Limits: without SO_PEERPIDFD (before Linux 6.5) the peer may end, and its pid be another's,
  * between connect() and pidfd_open(). The socket is hung up then, and that is refused as well, but
- * not where the peer left a copy of its socket to somebody else.
+ * not where the peer left a copy of its socket to somebody else. Where /proc hides other users'
+ * processes, and pidfds have no inodes (before Linux 6.9), a pid that is another's after a restart
+ * is taken for the same process: what that one held is free only when the other ends, too.
  */
 #include "peer.h"
 
@@ -32,6 +34,7 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#define PIDFS_MAGIC 0x50494446 /* where pidfds have inodes of their own */
 
 /* Numbers in /proc/PID/stat before the start time, from the state on, which follows the name. */
 #define FIELDS_BEFORE_START 19
@@ -81,7 +84,7 @@ static int read_start_time(pid_t pid, uint64_t *ret)
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? -ESRCH : -errno;
+        return errno == ENOENT ? -ESRCH : errno == EPERM ? -EACCES : -errno;
     ssize_t size;
     do
         size = read(fd, text, sizeof(text) - 1);
@@ -94,9 +97,38 @@ static int read_start_time(pid_t pid, uint64_t *ret)
     return parse_start_time(text, ret);
 }
 
+/* The forced fallback of kernels before 6.5. */
+static bool is_old(void)
+{
+    return getenv("ALLOTD_NO_PEERPIDFD") != NULL;
+}
+
+/* One a process, or 0 where pidfds have none of their own. */
+static uint64_t pidfd_inode(int pidfd)
+{
+    struct statfs fs;
+    struct stat st;
+
+    if (is_old() || fstatfs(pidfd, &fs) < 0 || fs.f_type != PIDFS_MAGIC || fstat(pidfd, &st) < 0)
+        return 0;
+    return st.st_ino;
+}
+
+/* What tells the process from others that have had its pid. Where it is gone, so is its /proc/PID,
+ * which the caller sees by the pidfd. */
+static int read_start(pid_t pid, int pidfd, uint64_t *ret)
+{
+    int rc = read_start_time(pid, ret);
+
+    if (rc != -ESRCH && rc != -EACCES)
+        return rc;
+    *ret = pidfd_inode(pidfd);
+    return 0;
+}
+
 static int open_pidfd(int socket_fd, pid_t pid, int *ret)
 {
-    if (!getenv("ALLOTD_NO_PEERPIDFD")) {
+    if (!is_old()) {
         int fd;
         socklen_t size = sizeof(fd);
 
@@ -166,7 +198,7 @@ int peer_read(int socket_fd, struct peer *ret)
     if (rc)
         return rc;
     if (cred.pid > 0)
-        rc = read_start_time(cred.pid, &peer.start_time);
+        rc = read_start(cred.pid, peer.pidfd, &peer.start_time);
     int gone = alive(peer.pidfd);
     if (gone)
         rc = gone;
@@ -178,22 +210,11 @@ int peer_read(int socket_fd, struct peer *ret)
     return 0;
 }
 
-#define PIDFS_MAGIC 0x50494446 /* where pidfds have inodes of their own */
-
-static bool same_pidfd(int a, int b)
-{
-    struct statfs fs;
-    struct stat x;
-    struct stat y;
-
-    return fstatfs(a, &fs) == 0 && fs.f_type == PIDFS_MAGIC && fstat(a, &x) == 0 &&
-           fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 bool peer_is_same(const struct peer *a, const struct peer *b)
 {
     if (a->pid <= 0 || b->pid <= 0)
-        return a->pid == b->pid && same_pidfd(a->pidfd, b->pidfd);
+        return a->pid == b->pid && pidfd_inode(a->pidfd) &&
+               pidfd_inode(a->pidfd) == pidfd_inode(b->pidfd);
     return a->pid == b->pid && a->start_time == b->start_time;
 }
 
@@ -206,7 +227,7 @@ int peer_reopen(pid_t pid, uint64_t start_time)
     int fd = pidfd_open(pid, 0);
     if (fd < 0)
         return errno == EINVAL ? -ESRCH : -errno;
-    int rc = read_start_time(pid, &found);
+    int rc = read_start(pid, fd, &found);
     int gone = alive(fd);
     if (gone)
         rc = gone;

@@ -15,16 +15,16 @@ struct peer {
     gid_t gid;
     gid_t groups[GROUPS_MAX]; /* supplementary */
     unsigned n_groups;
-    uint64_t start_time; /* field 22 of /proc/PID/stat; with the pid it names a process for good; 0
-                            if pid is */
+    uint64_t start_time; /* field 22 of /proc/PID/stat; with the pid it names a process for good.
+                            Where /proc hides it: the pidfd's inode (Linux 6.9), else 0; 0 if pid
+                            is */
     int pidfd;           /* readable when the process is gone; owned by the holder of the struct */
 };
 
 /*
  * Reads the credentials of a connected Unix socket. The pidfd is SO_PEERPIDFD's (Linux 6.5), else
  * pidfd_open() of the peer's pid; the environment ALLOTD_NO_PEERPIDFD forces the second. 0, or
- * -errno: -ESRCH where the process is gone already, or has no pid for us and the kernel no pidfd;
- * -EACCES or -ESRCH where /proc hides it.
+ * -errno: -ESRCH where the process is gone already, or has no pid for us and the kernel no pidfd.
  */
 int peer_read(int socket_fd, struct peer *ret);
 

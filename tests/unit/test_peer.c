@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -366,6 +368,60 @@ static void test_peer__reopen_finds_the_process_and_no_other(void **state)
     client_end(&c);
 }
 
+/* In a child, as another user with a /proc that hides the client: which promise does not hold, 0
+ * when all do. */
+static int look_hidden(const struct client *c)
+{
+    struct peer peer;
+    struct peer again;
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/%d", (int)c->pid);
+    if (access(path, F_OK) == 0)
+        return 1;
+    if (peer_read(c->fd, &peer) || peer_read(c->fd, &again) || !peer_is_same(&peer, &again))
+        return 2;
+    if (kernel == FORCED && peer.start_time != 0)
+        return 3;
+    if (peer_reopen(c->pid, peer.start_time) < 0)
+        return 4;
+    if (peer.start_time && peer_reopen(c->pid, peer.start_time + 1) != -ESRCH)
+        return 5;
+    return 0;
+}
+
+static int hide_proc(void)
+{
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("proc", "/proc", "proc", 0, "hidepid=invisible"))
+        return -1;
+    return setgroups(0, NULL) || setresgid(4244, 4244, 4244) || setresuid(4245, 4245, 4245);
+}
+
+#define CANNOT_HIDE 77
+
+static void test_peer__hidden_by_proc(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    for (enum kernel k = THIS_KERNEL; k <= FORCED; k++) {
+        int status;
+
+        choose(k);
+        struct client c = client_start(become_another);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(hide_proc() ? CANNOT_HIDE : look_hidden(&c));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        client_end(&c);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == CANNOT_HIDE)
+            skip(); /* no mount namespaces, or in a plain chroot */
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_peer__a_hung_up_socket_names_nobody_on_an_old_kernel),
         cmocka_unit_test(test_peer__what_is_no_socket),
         cmocka_unit_test(test_peer__reopen_finds_the_process_and_no_other),
+        cmocka_unit_test(test_peer__hidden_by_proc),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,7 +105,9 @@ machine_run systemctl --quiet stop allotd.service
 machine_as friend "$allotctl" ping >/dev/null || fail "no answer after stop and activation"
 step "stopped and started again"
 
-if machine_run journalctl --no-pager --boot _PID=1 | grep -E 'allotd?\.(service|socket).*:[0-9]+: '; then
+# One key is newer than some that know the units.
+if machine_run journalctl --no-pager --boot _PID=1 | grep -v "'FileDescriptorStorePreserve'" |
+  grep -E 'allotd?\.(service|socket|slice).*:[0-9]+: '; then
   fail "systemd complains of the units"
 fi
 errors=$(machine_run journalctl --quiet --no-pager --boot --priority err _COMM=allotd)

@@ -17,15 +17,22 @@ if ! command -v systemd-analyze >/dev/null; then
   exit 77
 fi
 
-systemd-analyze security --no-pager --offline=true --threshold=10 "$service" >/dev/null ||
-  fail "systemd-analyze gives the service more than 1.0"
+systemd-analyze security --no-pager --offline=true --threshold=4 "$service" >/dev/null 2>&1 ||
+  fail "systemd-analyze gives the service more than 0.4"
 grep -q '^PrivateUsers=no$' "$service" || fail "PrivateUsers= falsifies the clients' credentials"
 
 setting() { sed -n "s/^$1=//p" "$service"; }
 [ "$(setting LimitNOFILE)" -ge $((2 * $(setting FileDescriptorStoreMax) + 2 * 4096)) ] ||
   fail "LimitNOFILE is too low for the descriptor store and 4,096 sessions"
+kept=$(sed -n 's/^#define NOTIFY_FDS_MAX //p' "$top/daemon/notify.h")
+[ "$(setting FileDescriptorStoreMax)" -ge "$kept" ] ||
+  fail "the descriptor store is smaller than what the daemon keeps"
 [ "$(setting RestartSec) $(setting StartLimitIntervalSec)" = "0 0" ] ||
   fail "restarts are delayed or limited"
+slice=$top/systemd/$(setting Slice)
+if ! grep -q '^MemoryMax=' "$slice" || grep -q '^Memory\(Max\|High\)=' "$service"; then
+  fail "the memory limit belongs to the slice: on the service it would not count after a restart"
+fi
 grep -q '^TriggerLimitIntervalSec=0$' "$top/systemd/allotd.socket" || fail "activation is limited"
 program=$(sed -n 's/^ExecStart=//p' "$built/allotd.service")
 [ "$(basename "$program")" = "$(basename "$allotd")" ] || fail "the service starts $program"

@@ -1,0 +1,185 @@
+#!/bin/bash
+# systemd-store.sh BUILD: what happens to the daemon, and whether systemd keeps its descriptors over it.
+#
+# A client holds an allocation through each event. Where the store is kept, it still does afterwards, and
+# on the same connection; where it is lost, it is told so.
+set -euo pipefail
+# shellcheck source=tests/systemd/machine.sh
+. "$(dirname "$0")/../systemd/machine.sh"
+machine_isolate "$@"
+build=$1
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+step() { printf '%6d ms  %s\n' $((($(date +%s%N) - began) / 1000000)) "$*"; }
+began=$(date +%s%N)
+
+machine_create
+DESTDIR=$machine_root cmake --install "$build" >/dev/null
+install "$build/tests/holder" "$machine_root/usr/bin/allot-holder"
+ldconfig -r "$machine_root"
+mkdir -p "$machine_root/etc/sysusers.d"
+cat >"$machine_root/etc/sysusers.d/allot-test.conf" <<END
+u friend -
+m friend allot
+END
+systemd-sysusers --root="$machine_root" 2>/dev/null
+machine_boot
+machine_run systemctl start allotd.socket
+version=$(machine_run systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+units=$machine_root$(machine_run systemctl show --property FragmentPath --value allotd.service)
+allotd=$(machine_run sed -n 's/^ExecStart=//p' "${units#"$machine_root"}")
+step "booted systemd $version"
+
+show() { machine_run systemctl show --property "$1" --value allotd.service; }
+is_up() { [ "$(show ActiveState)" = active ]; }
+
+# The client. Its first word is what it must say after every event that leaves it all it had.
+hold() {
+  coproc HOLDER { machine_as friend allot-holder; }
+  read -r -t 30 good <&"${HOLDER[0]}" || fail "the client says nothing"
+  [[ $good = "good socket:"* ]] || fail "the client says: $good"
+}
+ask() {
+  echo >&"${HOLDER[1]}"
+  read -r -t 30 said <&"${HOLDER[0]}" || fail "after $1 the client says nothing"
+}
+kept() { # EVENT
+  ask "$1"
+  [ "$said" = "$good" ] || fail "after $1 the client, which had said '$good', says: $said"
+  step "kept: $1"
+}
+leave() {
+  local fd=${HOLDER[1]} pid=$HOLDER_PID
+  exec {fd}>&-
+  wait "$pid" || true
+}
+lost() { # EVENT
+  ask "$1"
+  [[ $said = *"has lost what it kept"* ]] || fail "after $1, which loses the store, the client says: $said"
+  leave
+  hold
+  step "lost: $1"
+}
+
+# dropin SECTION LINE…: until dropin without any
+dropin() {
+  local directory=$machine_root/etc/systemd/system/allotd.service.d
+  rm -rf "$directory"
+  if [ $# -gt 0 ]; then
+    mkdir "$directory"
+    printf '%s\n' "[$1]" "${@:2}" >"$directory/test.conf"
+  fi
+  machine_run systemctl daemon-reload
+}
+signal() { # to 0 it would go to us
+  local pid
+  pid=$(show MainPID)
+  [ "$pid" = 0 ] || machine_run kill -"$1" "$pid"
+}
+restarts() { show NRestarts; }
+restarted_since() { [ "$(restarts)" -ge $(($1 + $2)) ]; } # COUNT HOW-MANY
+die() {                                                   # SIGNAL
+  local before
+  before=$(restarts)
+  signal "$1"
+  machine_wait "another daemon" restarted_since "$before" 1
+}
+
+hold
+die KILL
+kept "kill -9"
+die SEGV
+kept "SIGSEGV"
+die TERM
+kept "an exit with 0 (Restart=always)"
+machine_run systemctl restart allotd.service
+kept "systemctl restart"
+machine_run systemctl try-restart allotd.service
+kept "systemctl try-restart"
+machine_run systemctl daemon-reload
+die KILL
+kept "systemctl daemon-reload"
+machine_run systemctl daemon-reexec
+machine_wait "systemd to be back" machine_is_up
+die KILL
+kept "systemctl daemon-reexec"
+
+machine_run mv "$allotd" "$allotd.away"
+die KILL
+machine_wait "some failures" restarted_since "$(restarts)" 3
+machine_run mv "$allotd.away" "$allotd"
+kept "a binary that was missing for a while"
+
+dropin Service ExecStartPre=/bin/false
+die KILL
+machine_wait "some failures" restarted_since "$(restarts)" 3
+dropin
+kept "an ExecStartPre that fails"
+
+# Where /proc hides the client, and the kernel's newer ways to it are not there.
+dropin Service Environment=ALLOTD_NO_PEERPIDFD=1
+machine_run systemctl restart allotd.service
+die KILL
+kept "kill -9, as on an older kernel"
+dropin
+machine_run systemctl restart allotd.service
+
+dropin Service WatchdogSec=100ms
+machine_run systemctl restart allotd.service
+machine_wait "the watchdog" restarted_since 0 2
+dropin
+machine_run systemctl restart allotd.service
+kept "the watchdog"
+
+before=$(restarts)
+for _ in $(seq 10); do
+  die KILL
+done
+restarted_since "$before" 10 || fail "ten deaths were $(restarts) restarts after $before"
+kept "ten deaths in a row"
+
+machine_run systemctl restart allotd.socket
+kept "systemctl restart allotd.socket"
+# It cannot start while the service runs; the daemon listens on, and so does the next one.
+machine_run systemctl --quiet restart --job-mode=ignore-dependencies allotd.socket 2>/dev/null || true
+[ "$(machine_run systemctl is-active allotd.socket)" != active ] || fail "the socket unit is not dead"
+die KILL
+machine_as friend allot-holder </dev/null | grep -q '^good' || fail "nobody listens any more"
+kept "the end of the socket unit"
+machine_run systemctl stop allotd.service 2>/dev/null
+machine_run systemctl restart allotd.socket
+if [ "$version" -ge 254 ]; then kept "systemctl stop"; else lost "systemctl stop"; fi
+
+is_down() { [ "$(show ActiveState)" = inactive ] || [ "$(show ActiveState)" = failed ]; }
+if [ "$version" -lt 254 ]; then
+  dropin Unit StartLimitIntervalSec=60 StartLimitBurst=2
+  while ! is_down; do signal KILL 2>/dev/null || true; done
+  dropin
+  machine_run systemctl reset-failed
+  machine_run systemctl start allotd.socket
+  lost "a start limit that was hit"
+
+  dropin Service Restart=on-failure
+  signal TERM
+  machine_wait "the end" is_down
+  dropin
+  lost "an exit with 0 (Restart=on-failure)"
+
+  machine_run mv "${units#"$machine_root"}" /run/away.service
+  machine_run systemctl daemon-reload
+  signal KILL
+  machine_wait "the end" is_down
+  machine_run mv /run/away.service "${units#"$machine_root"}"
+  machine_run systemctl daemon-reload
+  lost "a unit file that was missing at death"
+fi
+
+[ "$(show ControlGroup)" = /allot.slice/allotd.service ] ||
+  fail "the service is in $(show ControlGroup), not in the slice with the limit"
+errors=$(machine_run journalctl --quiet --no-pager --boot --priority err _COMM=allotd)
+[ -z "$errors" ] || fail "the daemon logged: $errors"
+leave
+step "done"

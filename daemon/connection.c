@@ -137,8 +137,8 @@ static void connection_close(struct connection *c)
     unlink_connection(c);
     if (c->kept && !leaving)
         store_forget_client(c->all->service.sessions->store, c->session->id);
-    if (c->session && !leaving)
-        session_disconnected(c->session);
+    if (c->session)
+        session_disconnected(c->session, leaving);
     c->session = NULL;
     if (c->backlog)
         backlog_free(c->backlog);

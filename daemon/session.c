@@ -331,12 +331,12 @@ static bool has_attached(const struct session *s)
     return false;
 }
 
-void session_disconnected(struct session *s)
+void session_disconnected(struct session *s, bool leaving)
 {
     s->connected = false;
     if (s->reclaimed)
         session_free_when_done(s);
-    else if (!has_attached(s) && !s->resuming)
+    else if (!has_attached(s) && !s->resuming && !leaving)
         session_end(s);
 }
 

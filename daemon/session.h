@@ -97,8 +97,9 @@ enum session_resume session_resume(struct sessions *all, uv_loop_t *loop, uint64
 void session_attach(struct session *s, unsigned pool, Allot__Access access, Allot__Access allowed);
 
 /* The connection is gone. The session lives on while its process does, unless it has ended, or
- * never attached a pool and so has nothing to lose. */
-void session_disconnected(struct session *s);
+ * never attached a pool and so has nothing to lose; or, where the daemon is `leaving`, for the next
+ * one. */
+void session_disconnected(struct session *s, bool leaving);
 
 /* Goodbye: everything it holds is reclaimed, in slices; then `resume` is called once. */
 void session_end(struct session *s);

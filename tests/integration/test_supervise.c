@@ -49,8 +49,8 @@ static void test_supervise__nothing_is_lost(void **state)
     wire_free(&w, pool, block);
     wire_wait_live(&w, "default", 0, 0, 0);
     wire_close(&w);
-    check_equal(f->n_stored, 0); /* all of it lies with the supervisor */
     fixture_stop(f);
+    check_equal(f->n_stored, 0); /* all of it lay with the supervisor */
     check(stat(f->socket, &st) < 0 && errno == ENOENT);
 }
 

@@ -211,6 +211,7 @@ int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
     uint32_t top =
         info->records_top > info->references_top ? info->records_top : info->references_top;
     uint32_t committed = (top + GROW_STEP) / GROW_STEP * GROW_STEP;
+    uint32_t buckets = info->records_top > HASH_MIN ? info->records_top : HASH_MIN;
 
     if (committed > ALLOCATIONS_MAX)
         committed = ALLOCATIONS_MAX;
@@ -221,9 +222,9 @@ int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
         .info = info,
         .record = ledger_records(ledger, pool),
         .reference = ledger_references(ledger, pool),
-        .buckets = malloc(HASH_MIN * sizeof(uint32_t)),
-        .bucket_count = HASH_MIN,
-        .bucket_capacity = HASH_MIN,
+        .buckets = malloc(buckets * sizeof(uint32_t)), /* none is to be split while deriving */
+        .bucket_count = buckets,
+        .bucket_capacity = buckets,
         .free_record = RECORDS_NONE,
         .free_reference = RECORDS_NONE,
         .held = malloc(SESSIONS_MAX * sizeof(uint32_t)),
@@ -236,7 +237,7 @@ int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
     if (!rc)
         rc = records_grow(r, committed);
     if (!rc) {
-        memset(r->buckets, 0xff, HASH_MIN * sizeof(uint32_t));
+        memset(r->buckets, 0xff, buckets * sizeof(uint32_t));
         memset(r->held, 0xff, SESSIONS_MAX * sizeof(uint32_t));
         rc = records_derive(r);
     }

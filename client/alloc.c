@@ -246,7 +246,7 @@ int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint
         r = ALLOT_E_NO_MEMORY;
     else
         r = resize(p, offset, size);
-    if (r == ALLOT_E_NO_MEMORY || r == ALLOT_E_SHARED)
+    if (r == ALLOT_E_NO_MEMORY || r == ALLOT_E_SHARED || r == ALLOT_E_FROZEN)
         r = move(p, offset, old_size, size, options, &where);
     if (r == 0 && size > old_size)
         r = zero(p, options, where + old_size, size - old_size);
@@ -422,7 +422,7 @@ int allot_id_ticket(struct allot_pool *p, uint64_t first, struct allot_ticket *r
     return ticket_of(p, CODEC_KIND_IDS, first, ret);
 }
 
-/* Acquires or releases: the daemon is asked what the ticket names in the pool. */
+/* The daemon is asked what the ticket names in the pool. */
 static int ask(struct allot_pool *p, Allot__Op op, const struct allot_ticket *ticket,
                uint64_t *ret_value)
 {
@@ -452,6 +452,9 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
         return ALLOT_E_SYSTEM;
     case HELD_ASK: {
         int r = ask(p, ALLOT__OP__OP_ACQUIRE, ticket, &size);
+        if (r == 0 && size & CODEC_VALUE_FROZEN)
+            held_freeze(&p->session->held, ticket);
+        size &= ~CODEC_VALUE_FROZEN;
         if (r == 0)
             held_resize(&p->session->held, ticket->place, size);
         held_settle(&p->session->held, ticket, r == 0);
@@ -484,5 +487,17 @@ int allot_release(struct allot_pool *p, const struct allot_ticket *ticket)
     int r = ask(p, ALLOT__OP__OP_RELEASE, ticket, NULL);
     if (step == HELD_ASK)
         held_settle(&p->session->held, &given, still_holds(r));
+    return r;
+}
+
+int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket)
+{
+    if (!fork_here(p->generation))
+        return ALLOT_E_FORKED;
+    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+        return ALLOT_E_NOT_ALLOCATED;
+    int r = ask(p, ALLOT__OP__OP_FREEZE, ticket, NULL);
+    if (r == 0)
+        held_freeze(&p->session->held, ticket);
     return r;
 }

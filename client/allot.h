@@ -68,7 +68,8 @@ extern "C" {
 #define ALLOT_E_LIMIT         (-17) /* a limit on sessions or allocations is reached */
 #define ALLOT_E_INTERNAL      (-18) /* the daemon failed; its log says how */
 #define ALLOT_E_SHARED        (-19) /* others hold it too, so it cannot be changed */
-#define ALLOT_E_SESSION       (-20) /* no such session; the library says POOL_GONE for it */
+#define ALLOT_E_SESSION       (-20) /* no such session; the library says POOL_GONE for its own */
+#define ALLOT_E_FROZEN        (-21) /* it is frozen, so it cannot be changed */
 /* Said by the library. */
 #define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
 #define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
@@ -133,11 +134,14 @@ void allot_detach(struct allot_pool *p);
 uint64_t allot_pool_size(const struct allot_pool *p);
 uint64_t allot_page_size(const struct allot_pool *p);
 
-/* The address of an offset in this process; NULL for 0, for what is out of the region, and in a
- * forked child. Nothing is asked of the daemon, so a stale offset gives an address too. No system
- * call, no lock. */
+/* The address of an offset in this process; NULL for 0, for what is out of the region, where a
+ * block or run of pages starts that this process knows to be frozen, and in a forked child. Nothing
+ * is asked of the daemon, so a stale offset gives an address too. No system call; no lock while the
+ * process holds nothing that is frozen. */
 void *allot_ptr(const struct allot_pool *p, uint64_t offset);
-/* The offset of an address in the mapping; 0 for any other address. */
+/* The same for reading, frozen or not, in a mapping of its own: to write through it is a fault. */
+const void *allot_const_ptr(const struct allot_pool *p, uint64_t offset);
+/* The offset of an address in either mapping; 0 for any other address. */
 uint64_t allot_offset(const struct allot_pool *p, const void *ptr);
 
 /* Lets the pool manage `bytes` more of its region, in whole pages; *ret_size (may be NULL) is what
@@ -172,8 +176,8 @@ int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
  * Makes the block `size` bytes long, in place where it can, else by allocating (as `options` say),
  * copying and freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept;
  * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size. A block that others
- * hold too is never changed: it is copied. On failure the block is as it was; after TIMEOUT or
- * DISCONNECTED either place may still be allocated.
+ * hold too, or that is frozen, is never changed: it is copied. On failure the block is as it was;
+ * after TIMEOUT or DISCONNECTED either place may still be allocated.
  */
 int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                   const struct allot_options *options, uint64_t *ret_offset);
@@ -249,6 +253,15 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
 
 /* Gives back once. NOT_ALLOCATED; NOT_OWNER where this process holds none of it. */
 int allot_release(struct allot_pool *p, const struct allot_ticket *ticket);
+
+/*
+ * Freezes what this process holds, for good. THIS DOES NOT STOP A PROCESS THAT MAPS THE POOL
+ * WRITABLE: it can write to every byte of it, frozen or not, by a pointer that it has. Only who
+ * attached for reading is held off, by the kernel. What freezing does: the size never changes any
+ * more, and in every process that knows it (this one, and who acquires it from here on) the library
+ * gives no pointer to write to it. Needs the right to write. NOT_ALLOCATED, NOT_OWNER, DENIED.
+ */
+int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket);
 
 /* ---- statistics ---- */
 

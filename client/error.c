@@ -25,7 +25,8 @@ _Static_assert(
         ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO && ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
         ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
         ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL &&
-        ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION,
+        ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION &&
+        ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN,
     "allot.h and allot.proto disagree");
 
 static _Thread_local uint64_t last_limit;
@@ -86,6 +87,8 @@ const char *allot_strerror(int code)
         return "the daemon knows no such session";
     case ALLOT_E_SHARED:
         return "others hold it too";
+    case ALLOT_E_FROZEN:
+        return "it is frozen";
     case ALLOT_E_TIMEOUT:
         return "timed out";
     case ALLOT_E_DISCONNECTED:

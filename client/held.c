@@ -10,7 +10,8 @@
  * other, which would then drop what was just taken. So it waits until the first is answered.
  *
  * Invariants: an entry's place is not 0. count <= capacity * 3/4, and there is room for `promised`
- * more. What is under way ends by held_settle(), or because its place was granted anew.
+ * more. What is under way ends by held_settle(), or because its place was granted anew. `frozen`
+ * counts the entries that are.
  *
  * Locks: `lock`, for a few instructions, but in held_take(), which waits on `settled` with it.
  */
@@ -26,6 +27,7 @@ struct held_entry {
     uint64_t size;
     uint32_t taken;
     bool under_way;
+    bool frozen;
 };
 
 void held_init(struct held *h)
@@ -97,6 +99,7 @@ static void erase(struct held *h, struct held_entry *e)
     size_t mask = h->capacity - 1;
     size_t gap = (size_t)(e - h->entries);
 
+    h->frozen -= e->frozen;
     for (size_t i = (gap + 1) & mask; h->entries[i].place; i = (i + 1) & mask) {
         /* May it move up to the gap, or is its home behind that? */
         if (((i - home(h, h->entries[i].place)) & mask) < ((i - gap) & mask))
@@ -131,6 +134,7 @@ void held_put(struct held *h, const struct allot_ticket *ticket, uint64_t size)
     struct held_entry *e = find(h, ticket->place);
 
     h->count += !e->place;
+    h->frozen -= e->place && e->frozen;
     h->promised--;
     *e = (struct held_entry){
         .place = ticket->place, .generation = ticket->generation, .size = size, .taken = 1};
@@ -210,6 +214,28 @@ void held_resize(struct held *h, uint64_t place, uint64_t size)
     if (e)
         e->size = size;
     pthread_mutex_unlock(&h->lock);
+}
+
+void held_freeze(struct held *h, const struct allot_ticket *ticket)
+{
+    pthread_mutex_lock(&h->lock);
+    struct held_entry *e = find_held(h, ticket->place);
+    if (e && e->generation == ticket->generation && !e->frozen) {
+        e->frozen = true;
+        h->frozen++;
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+bool held_is_frozen(struct held *h, uint64_t place)
+{
+    if (!atomic_load_explicit(&h->frozen, memory_order_relaxed))
+        return false;
+    pthread_mutex_lock(&h->lock);
+    const struct held_entry *e = find_held(h, place);
+    bool frozen = e && e->frozen;
+    pthread_mutex_unlock(&h->lock);
+    return frozen;
 }
 
 uint64_t held_generation(struct held *h, uint64_t place)

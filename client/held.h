@@ -10,6 +10,7 @@
 #define ALLOT_HELD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +25,8 @@ struct held {
     struct held_entry *entries;
     size_t capacity; /* a power of two, or 0 */
     size_t count;
-    size_t promised; /* places for held_put() to come */
+    size_t promised;       /* places for held_put() to come */
+    _Atomic size_t frozen; /* entries that are */
 };
 
 void held_init(struct held *h);
@@ -61,6 +63,12 @@ void held_settle(struct held *h, const struct allot_ticket *ticket, bool holds);
 
 /* What is at the place has this size: it was resized, or its size was learned when it was taken. */
 void held_resize(struct held *h, uint64_t place, uint64_t size);
+
+/* What the ticket names is frozen, as this process has learned; nothing where it is not held. */
+void held_freeze(struct held *h, const struct allot_ticket *ticket);
+
+/* Whether what is held at the place is known to be frozen. Without the lock while nothing is. */
+bool held_is_frozen(struct held *h, uint64_t place);
 
 /* The ticket's generation; 0 where nothing is held at the place. */
 uint64_t held_generation(struct held *h, uint64_t place);

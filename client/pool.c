@@ -8,6 +8,9 @@
  * anyone next) and out of core dumps (MADV_DONTDUMP: a dump would commit the file's holes and hold
  * other processes' data).
  *
+ * What is attached for writing is mapped twice, the second time for reading only, for
+ * allot_const_ptr().
+ *
  * Invariants: a pool is in its session's list from attach to detach. The list has links in one
  * direction and each change is one store, because a child that was forked in the middle of one
  * walks it, without its lock. In a child nothing is unmapped: something else may be at that
@@ -22,10 +25,33 @@
 
 #include "session.h"
 
+/* NULL with errno where it fails. */
+static void *map_once(const struct allot_pool *p, int fd, int protection)
+{
+    void *base = mmap(NULL, (size_t)p->size, protection, MAP_SHARED, fd, 0);
+
+    if (base == MAP_FAILED)
+        return NULL;
+    if (madvise(base, (size_t)p->size, MADV_DONTFORK) < 0 ||
+        madvise(base, (size_t)p->size, MADV_DONTDUMP) < 0) {
+        int saved = errno;
+        munmap(base, (size_t)p->size);
+        errno = saved;
+        return NULL;
+    }
+    return base;
+}
+
+static void unmap(struct allot_pool *p)
+{
+    munmap(p->base, (size_t)p->size);
+    if (p->writable)
+        munmap((void *)(uintptr_t)p->read_only, (size_t)p->size);
+}
+
 /* Maps what the attach reply told. The descriptor stays the caller's. */
 static int map(struct allot_pool *p, int fd)
 {
-    int protection = p->writable ? PROT_READ | PROT_WRITE : PROT_READ;
     struct stat st;
 
     if (p->size == 0 || p->size > SIZE_MAX)
@@ -34,17 +60,17 @@ static int map(struct allot_pool *p, int fd)
         return ALLOT_E_SYSTEM;
     if (st.st_size < 0 || (uint64_t)st.st_size < p->size)
         return ALLOT_E_MALFORMED; /* touching what is past the file's end would raise SIGBUS */
-    void *base = mmap(NULL, (size_t)p->size, protection, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED)
+    unsigned char *read_only = map_once(p, fd, PROT_READ);
+    if (!read_only)
         return ALLOT_E_SYSTEM;
-    if (madvise(base, (size_t)p->size, MADV_DONTFORK) < 0 ||
-        madvise(base, (size_t)p->size, MADV_DONTDUMP) < 0) {
+    p->base = p->writable ? map_once(p, fd, PROT_READ | PROT_WRITE) : read_only;
+    if (!p->base) {
         int saved = errno;
-        munmap(base, (size_t)p->size);
+        munmap(read_only, (size_t)p->size);
         errno = saved;
         return ALLOT_E_SYSTEM;
     }
-    p->base = base;
+    p->read_only = read_only;
     return 0;
 }
 
@@ -125,7 +151,7 @@ void allot_detach(struct allot_pool *p)
         return;
     bool here = fork_here(p->generation);
     if (here) {
-        munmap(p->base, (size_t)p->size);
+        unmap(p);
         pthread_mutex_lock(&p->session->pools_lock);
     }
     for (struct allot_pool **at = &p->session->pools; *at; at = &(*at)->next) {
@@ -155,17 +181,32 @@ uint64_t allot_page_size(const struct allot_pool *p)
     return p->page_size;
 }
 
+static bool is_inside(const struct allot_pool *p, uint64_t offset)
+{
+    return offset != 0 && offset < p->size && fork_here(p->generation);
+}
+
 void *allot_ptr(const struct allot_pool *p, uint64_t offset)
 {
-    return offset != 0 && offset < p->size && fork_here(p->generation) ? p->base + offset : NULL;
+    if (!is_inside(p, offset) ||
+        held_is_frozen(&p->session->held, pool_place(p, CODEC_KIND_BYTES, offset)) ||
+        held_is_frozen(&p->session->held, pool_place(p, CODEC_KIND_PAGES, offset)))
+        return NULL;
+    return p->base + offset;
+}
+
+const void *allot_const_ptr(const struct allot_pool *p, uint64_t offset)
+{
+    return is_inside(p, offset) ? p->read_only + offset : NULL;
 }
 
 uint64_t allot_offset(const struct allot_pool *p, const void *ptr)
 {
-    uintptr_t address = (uintptr_t)ptr, base = (uintptr_t)p->base;
+    uint64_t offset = (uintptr_t)ptr - (uintptr_t)p->base;
 
-    return address >= base && address - base < p->size && fork_here(p->generation) ? address - base
-                                                                                   : 0;
+    if (offset >= p->size)
+        offset = (uintptr_t)ptr - (uintptr_t)p->read_only;
+    return is_inside(p, offset) ? offset : 0;
 }
 
 int allot_add_memory(struct allot_pool *p, uint64_t bytes, uint64_t *ret_size)

@@ -22,7 +22,8 @@ struct allot {
 
 struct allot_pool {
     unsigned char *base;
-    uint64_t size; /* bytes mapped */
+    const unsigned char *read_only; /* the same, for reading */
+    uint64_t size;                  /* bytes mapped */
     uint64_t generation;
     uint64_t page_size;
     uint32_t number; /* in requests */

@@ -325,7 +325,7 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
         *ret_generation = record->generation;
         return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_ACQUIRE:
-        *ret_value = record->size;
+        *ret_value = ledger_record_told(record);
         return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_FREE:
     case ALLOT__OP__OP_FREE_PAGES:
@@ -335,6 +335,8 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
     case ALLOT__OP__OP_RESIZE:
         *ret_value = record->position;
         return record->size == e->new_word;
+    case ALLOT__OP__OP_FREEZE:
+        return record->flags == e->new_word;
     default:
         return false;
     }

@@ -34,11 +34,19 @@ struct ledger_record {
     uint64_t generation;   /* of the grant: no other in this pool ever had it */
     uint32_t time_s;       /* CLOCK_REALTIME of the grant */
     uint32_t tag;
-    uint32_t uid; /* whom it is charged to, until its last reference goes */
-    uint16_t unused;
-    uint8_t kind; /* enum record_kind */
+    uint32_t uid;           /* whom it is charged to, until its last reference goes */
+    _Atomic uint16_t flags; /* RECORD_FROZEN; setting one is one store */
+    uint8_t kind;           /* enum record_kind */
     uint8_t align_log2;
 };
+
+#define RECORD_FROZEN 1u /* for good: nobody is to write to it */
+
+/* What who acquires it is told: its size, and whether it is frozen. */
+static inline uint64_t ledger_record_told(const struct ledger_record *record)
+{
+    return record->size | (record->flags & RECORD_FROZEN ? CODEC_VALUE_FROZEN : 0);
+}
 
 /*
  * One reference, in one word: its store makes it live, storing 0 ends it. It is held by a session,

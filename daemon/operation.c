@@ -60,7 +60,7 @@ static enum record_kind op_kind(Allot__Op op)
 /* Whether it names what it is about by a ticket. */
 static bool has_ticket(Allot__Op op)
 {
-    return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE;
+    return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE || op == ALLOT__OP__OP_FREEZE;
 }
 
 /* The unit of the operation's sizes, in what the record counts. */
@@ -264,6 +264,7 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     r->time_s = (uint32_t)now.tv_sec;
     r->tag = o->tag;
     r->uid = o->uid;
+    r->flags = 0;
     r->kind = (uint8_t)op_kind(o->op);
     r->align_log2 = (uint8_t)__builtin_ctzll(o->align);
     uint64_t word = ledger_reference_word(o->slot, r->generation, record);
@@ -394,7 +395,24 @@ static void acquire_locked(struct pool *pool, struct pool_operation *o)
         pool_hold(pool, r, o->slot);
         pool->low = records_low(&pool->records);
     }
-    answer(o, 0, r->size);
+    answer(o, 0, ledger_record_told(r));
+}
+
+static void freeze_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record;
+    uint32_t reference;
+    int rc = find_held(pool, o, &record, &reference);
+
+    assert(pool->locked);
+    if (!rc) {
+        struct ledger_record *r = &pool->records.record[record];
+        uint16_t flags = (uint16_t)(r->flags | RECORD_FROZEN);
+        ledger_entry_intend(o->entry, record, reference, r->flags, flags);
+        atomic_store_explicit(&r->flags, flags, memory_order_release);
+    }
+    o->generation = 0;
+    answer(o, rc, 0);
 }
 
 /* A free or a release: whether what goes is the last reference makes no difference to the asker. */
@@ -420,6 +438,14 @@ static void release_locked(struct pool *pool, struct pool_operation *o)
 
 /* ---- resizing ---- */
 
+/* Whether what the reference holds may change its size: nobody else relies on it. */
+static int check_resizable(const struct pool *pool, uint32_t record, uint32_t reference)
+{
+    if (pool->records.record[record].flags & RECORD_FROZEN)
+        return -ALLOT__ERROR__E_FROZEN;
+    return records_is_sole(&pool->records, record, reference) ? 0 : -ALLOT__ERROR__E_SHARED;
+}
+
 static void resize(struct pool *pool, struct pool_operation *o, uint32_t record, uint32_t reference)
 {
     struct ledger_record *r = &pool->records.record[record];
@@ -442,8 +468,8 @@ static enum pool_step resize_locked(struct pool *pool, struct pool_operation *o)
     assert(pool->locked);
     if (!rc && (o->size == 0 || o->size > INT64_MAX))
         rc = ALLOT_E_INVALID;
-    if (!rc && !records_is_sole(&pool->records, record, reference))
-        rc = -ALLOT__ERROR__E_SHARED;
+    if (!rc)
+        rc = check_resizable(pool, record, reference);
     if (rc) {
         answer(o, rc, 0);
         return POOL_DONE;
@@ -474,6 +500,21 @@ static void undo_resize(struct pool *pool, const struct pool_operation *o)
     if (allot_heap_realloc(&pool->heap, o->position, o->size, 1ull << r->align_log2, r->size))
         pool_panic(pool, "a block cannot be made as small as it was");
     tally_resize(&pool->users, r->uid, o->size, r->size);
+}
+
+/* The memory is there, but while it came another may have acquired the block, or frozen it. */
+static void finish_resize(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record = records_find(&pool->records, RECORD_BYTES, o->position);
+    uint32_t reference = records_reference_of(&pool->records, record, o->slot);
+    int rc = check_resizable(pool, record, reference);
+
+    if (rc) {
+        undo_resize(pool, o);
+        answer(o, rc, 0);
+    } else {
+        resize(pool, o, record, reference);
+    }
 }
 
 /* ---- the rest ---- */
@@ -531,6 +572,9 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
     case ALLOT__OP__OP_ACQUIRE:
         acquire_locked(pool, o);
         break;
+    case ALLOT__OP__OP_FREEZE:
+        freeze_locked(pool, o);
+        break;
     case ALLOT__OP__OP_RESIZE:
         step = resize_locked(pool, o);
         break;
@@ -562,12 +606,10 @@ void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
         answer(o, -ALLOT__ERROR__E_COMMIT, 0);
     } else {
         pool_mark_committed(pool, o->commit_offset, o->commit_size);
-        if (o->op == ALLOT__OP__OP_RESIZE) {
-            uint32_t record = records_find(&pool->records, RECORD_BYTES, o->position);
-            resize(pool, o, record, records_reference_of(&pool->records, record, o->slot));
-        } else {
+        if (o->op == ALLOT__OP__OP_RESIZE)
+            finish_resize(pool, o);
+        else
             grant(pool, o, o->size * op_unit(pool, o->op));
-        }
     }
     pool_unlock(pool);
     if (rc)

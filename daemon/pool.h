@@ -52,7 +52,7 @@ struct pool {
 
 /* One item of a request, and its answer. */
 struct pool_operation {
-    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE, OP_RELEASE */
+    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE to OP_FREEZE */
     unsigned slot;
     uint32_t uid;
     struct ledger_entry *entry; /* begun by the caller, finished by the pool */

@@ -181,6 +181,7 @@ int codec_request_count(const Allot__Request *r)
         return items(r->n_positions, r->n_positions);
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
+    case ALLOT__OP__OP_FREEZE:
         return items(r->n_positions, r->n_generations);
     case ALLOT__OP__OP_RESIZE:
         return r->n_positions == 1 && r->n_sizes == 1 ? 1 : -ALLOT__ERROR__E_BATCH;

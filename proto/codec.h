@@ -26,6 +26,8 @@
 /* A ticket's place: a position below, and above it the kind of what is there. */
 #define CODEC_KIND_SHIFT 48
 enum codec_kind { CODEC_KIND_BYTES = 1, CODEC_KIND_PAGES = 2, CODEC_KIND_IDS = 3 };
+/* With the size that an acquire is told. */
+#define CODEC_VALUE_FROZEN (UINT64_C(1) << 63)
 /* Bytes of a session's secret. */
 #define CODEC_SECRET_SIZE 16u
 /* A pool's name in bytes, without the final 0. */

@@ -184,9 +184,9 @@ static void world_close(struct world *w)
     ledger_close(&w->ledger);
 }
 
-/* One number that two states share only if as much is live, of the same kinds and sizes, and held
- * by the same sessions. Where it lies may differ: a rebuilt heap has other pages than one that has
- * grown. */
+/* One number that two states share only if as much is live, of the same kinds and sizes, held by
+ * the same sessions, and frozen or not. Where it lies may differ: a rebuilt heap has other pages
+ * than one that has grown. */
 static uint64_t live_digest(const struct world *w)
 {
     const struct ledger_pool *info = &w->ledger.pools[0];
@@ -198,6 +198,7 @@ static uint64_t live_digest(const struct world *w)
             continue;
         const struct ledger_record *r =
             &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
+        digest += r->flags * 0xbf58476d1ce4e5b9ull;
         digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind +
                   (uint64_t)ledger_reference_slot(word) * 0x2545f4914f6cdd1dull;
     }
@@ -261,7 +262,7 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         const struct ledger_record *r = &ledger_records(&copy->ledger, 0)[entry->record];
         if (is_grant(s->op) && (entry->value != r->position || entry->generation != r->generation))
             wrong = "the stored answer names another grant";
-        if (s->op == ALLOT__OP__OP_ACQUIRE && entry->value != r->size)
+        if (s->op == ALLOT__OP__OP_ACQUIRE && entry->value != ledger_record_told(r))
             wrong = "the stored answer names another size";
     }
     if (!wrong && !pool_check(&copy->pool))
@@ -389,7 +390,8 @@ static void run(struct scenario s)
         s.position = grants[s.target].position;
         s.generation = grants[s.target].generation;
     }
-    if (s.op == ALLOT__OP__OP_ACQUIRE || s.op == ALLOT__OP__OP_RELEASE)
+    if (s.op == ALLOT__OP__OP_ACQUIRE || s.op == ALLOT__OP__OP_RELEASE ||
+        s.op == ALLOT__OP__OP_FREEZE)
         s.position = place(RECORD_BYTES, s.position);
     image_copy(&w.ledger, start, false);
     struct look look = {
@@ -455,6 +457,12 @@ static void test_step__release_of_the_last(void **state)
     run((struct scenario){"release, last", ALLOT__OP__OP_RELEASE, 0, 0, 1, 0, 0});
 }
 
+static void test_step__freeze(void **state)
+{
+    (void)state;
+    run((struct scenario){"freeze", ALLOT__OP__OP_FREEZE, 0, 0, 1, 0, 0});
+}
+
 static void test_step__resize(void **state)
 {
     (void)state;
@@ -505,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_step__alloc_that_commits),
         cmocka_unit_test(test_step__free),
         cmocka_unit_test(test_step__resize),
+        cmocka_unit_test(test_step__freeze),
         cmocka_unit_test(test_step__acquire),
         cmocka_unit_test(test_step__release_of_what_others_hold),
         cmocka_unit_test(test_step__release_of_the_last),

@@ -514,8 +514,10 @@ static void test_codec__counts_of_each_operation(void **state)
         {ALLOT__OP__OP_RELEASE, MAX, MAX, MAX},
         {ALLOT__OP__OP_RELEASE, MAX + 1, MAX + 1, B},
         {ALLOT__OP__OP_RELEASE, 0, 0, B},
+        {ALLOT__OP__OP_FREEZE, 3, 3, 3},
+        {ALLOT__OP__OP_FREEZE, 3, 2, B},
     };
-    bool seen[ALLOT__OP__OP_RELEASE + 1] = {false};
+    bool seen[ALLOT__OP__OP_FREEZE + 1] = {false};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         Allot__Request request = ALLOT__REQUEST__INIT;
@@ -532,8 +534,8 @@ static void test_codec__counts_of_each_operation(void **state)
     assert_int_equal(protobuf_c_enum_descriptor_get_value(&allot__op__descriptor,
                                                           (int)allot__op__descriptor.n_values - 1)
                          ->value,
-                     ALLOT__OP__OP_RELEASE);
-    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_RELEASE; op++)
+                     ALLOT__OP__OP_FREEZE);
+    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_FREEZE; op++)
         if (!seen[op])
             fail_msg("operation %u is not in the table", op);
 }

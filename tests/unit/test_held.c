@@ -47,6 +47,7 @@ struct model {
     uint64_t generation; /* 0: not held */
     uint64_t size;
     unsigned taken;
+    bool frozen;
 };
 
 /* Places in a row and such as share a home. */
@@ -62,6 +63,7 @@ static void test_held__random_run(void **state)
     struct test_random random;
     uint64_t generation = 1;
     size_t count = 0;
+    size_t frozen = 0;
 
     (void)state;
     test_random_init(&random, seed);
@@ -73,6 +75,8 @@ static void test_held__random_run(void **state)
         uint64_t size = 0;
         bool fill = step / 50000 % 2 == 0;
         assert_true(held_generation(&held, t.place) == m->generation);
+        assert_true(held_is_frozen(&held, t.place) == m->frozen);
+        assert_int_equal(held.frozen, frozen);
         if (!m->generation) {
             if (!fill && test_random_below(&random, 4))
                 continue;
@@ -90,7 +94,13 @@ static void test_held__random_run(void **state)
             assert_int_equal(held_take(&held, &t, &size), HELD_DONE);
             assert_true(size == m->size);
             m->taken++;
+            if (test_random_below(&random, 4) == 0) {
+                held_freeze(&held, &t);
+                frozen += !m->frozen;
+                m->frozen = true;
+            }
             t.generation++;
+            held_freeze(&held, &t); /* of something else */
             assert_int_equal(held_take(&held, &t, &size), HELD_WRONG);
         } else {
             assert_int_equal(held_give(&held, &t, m->size + 1), HELD_WRONG);
@@ -100,6 +110,8 @@ static void test_held__random_run(void **state)
             if (m->taken)
                 continue;
             held_settle(&held, &t, false);
+            frozen -= m->frozen;
+            m->frozen = false;
             m->generation = 0;
             count--;
         }
@@ -132,8 +144,11 @@ static void test_held__granted_anew_while_under_way(void **state)
 
     (void)state;
     put(160, 7, 100);
+    held_freeze(&held, &old);
     assert_int_equal(held_give(&held, &old, 0), HELD_ASK);
     put(160, 8, 200);
+    assert_false(held_is_frozen(&held, 160));
+    assert_int_equal(held.frozen, 0);
     held_settle(&held, &old, false);
     assert_true(held_generation(&held, 160) == 8);
     struct allot_ticket fresh = {160, 8};

@@ -266,6 +266,48 @@ static void test_references__of_a_dead_session_only(void **state)
     check_empty(w);
 }
 
+static Allot__Error freeze(struct world *w, unsigned slot, struct ticket t)
+{
+    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_FREEZE, t.place, 0);
+
+    o.generation = t.generation;
+    return run(w, &o, 0);
+}
+
+static uint64_t position_of(struct ticket t)
+{
+    return t.place & ((UINT64_C(1) << CODEC_KIND_SHIFT) - 1);
+}
+
+static void test_references__frozen_for_good(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
+    struct ticket stale = {t.place, t.generation - 1};
+    uint64_t told = 0;
+
+    assert_int_equal(freeze(w, 1, t), ALLOT__ERROR__E_NOT_OWNER);
+    assert_int_equal(freeze(w, 0, stale), ALLOT__ERROR__E_NOT_ALLOCATED);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 900, NULL), 0);
+    assert_int_equal(acquire(w, 1, t, &told), ALLOT__ERROR__E_OK);
+    assert_true(told == 900);
+    assert_int_equal(freeze(w, 0, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(freeze(w, 1, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(reopen(w), 0);
+    assert_int_equal(acquire(w, 2, t, &told), ALLOT__ERROR__E_OK);
+    assert_true(told == (900 | CODEC_VALUE_FROZEN));
+    assert_int_equal(release(w, 1, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(release(w, 2, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 800, NULL),
+                     ALLOT__ERROR__E_FROZEN);
+    /* What comes to its record after it is not. */
+    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+    t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 800, NULL), 0);
+    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
 /* What a pool grants is not what another, or the same in another life, has granted. */
 static void test_references__generations_of_two_pools_differ(void **state)
 {
@@ -318,6 +360,33 @@ static void test_pool__refused_resize_leaves_the_block(void **state)
     assert_true(pool_check(&w->pool));
     assert_int_equal(ask(w, 1, ALLOT__OP__OP_FREE, position, 1000, NULL), 0);
     check_empty(w);
+}
+
+/* While a block's new size waits for memory, others may come to hold it or freeze it. */
+static void test_pool__resize_overtaken(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned round = 0; round < 2; round++) {
+        struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
+        struct pool_operation o =
+            operation(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), (4 + 8 * round) * PAGE);
+        /* Make the heap larger than what is committed: a block behind, given back again. */
+        uint64_t behind = alloc(w, 1, 1);
+        assert_int_equal(ask(w, 1, ALLOT__OP__OP_FREE, behind, 1, NULL), 0);
+        if (pool_execute(&w->pool, &o) != POOL_COMMIT)
+            skip(); /* the heap had no room behind the block */
+        assert_int_equal(round ? freeze(w, 0, t) : acquire(w, 1, t, NULL), ALLOT__ERROR__E_OK);
+        pool_finish(&w->pool, &o, region_commit(w->pool.fd, o.commit_offset, o.commit_size));
+        assert_int_equal(o.error, round ? ALLOT__ERROR__E_FROZEN : ALLOT__ERROR__E_SHARED);
+        assert_int_equal(pool_holding(&w->pool, 0).bytes, 1000);
+        assert_int_equal(tally_get(&w->pool.users, UID).bytes, 1000);
+        assert_true(pool_check(&w->pool));
+        if (!round)
+            assert_int_equal(release(w, 1, t), ALLOT__ERROR__E_OK);
+        assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+        check_empty(w);
+    }
 }
 
 static void test_pool__abandoned_reservation_is_given_back(void **state)
@@ -675,9 +744,11 @@ int main(void)
         pool_test(test_references__the_last_one_frees),
         pool_test(test_references__stale_forged_and_foreign_tickets),
         pool_test(test_references__of_a_dead_session_only),
+        pool_test(test_references__frozen_for_good),
         pool_test(test_references__generations_of_two_pools_differ),
         pool_test(test_pool__refused_memory_leaves_nothing),
         pool_test(test_pool__refused_resize_leaves_the_block),
+        pool_test(test_pool__resize_overtaken),
         pool_test(test_pool__abandoned_reservation_is_given_back),
         pool_test(test_pool__quota_counts_reservations),
         pool_test(test_pool__quota_lowered_below_what_is_held),

@@ -423,16 +423,23 @@ int allot_id_ticket(struct allot_pool *p, uint64_t first, struct allot_ticket *r
 }
 
 /* The daemon is asked what the ticket names in the pool. */
+static int ask_request(struct allot_pool *p, Allot__Request *request,
+                       const struct allot_ticket *ticket, uint64_t *ret_value)
+{
+    uint64_t place = ticket->place & ((UINT64_C(1) << PLACE_POOL_SHIFT) - 1);
+
+    set_positions(request, &place, 1);
+    request->generations = (uint64_t *)&ticket->generation;
+    request->n_generations = 1;
+    return run(p, request, ret_value, NULL);
+}
+
 static int ask(struct allot_pool *p, Allot__Op op, const struct allot_ticket *ticket,
                uint64_t *ret_value)
 {
     Allot__Request request = request_for(p, op);
-    uint64_t place = ticket->place & ((UINT64_C(1) << PLACE_POOL_SHIFT) - 1);
 
-    set_positions(&request, &place, 1);
-    request.generations = (uint64_t *)&ticket->generation;
-    request.n_generations = 1;
-    return run(p, &request, ret_value, NULL);
+    return ask_request(p, &request, ticket, ret_value);
 }
 
 int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t *ret_position,
@@ -454,7 +461,7 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
         int r = ask(p, ALLOT__OP__OP_ACQUIRE, ticket, &size);
         if (r == 0 && size & CODEC_VALUE_FROZEN)
             held_freeze(&p->session->held, ticket);
-        size &= ~CODEC_VALUE_FROZEN;
+        size &= ~(CODEC_VALUE_FROZEN | CODEC_VALUE_PARCEL);
         if (r == 0)
             held_resize(&p->session->held, ticket->place, size);
         held_settle(&p->session->held, ticket, r == 0);
@@ -488,6 +495,20 @@ int allot_release(struct allot_pool *p, const struct allot_ticket *ticket)
     if (step == HELD_ASK)
         held_settle(&p->session->held, &given, still_holds(r));
     return r;
+}
+
+int allot_send(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t receiver,
+               uint64_t deadline_ms)
+{
+    Allot__Request request = request_for(p, ALLOT__OP__OP_SEND);
+
+    if (!fork_here(p->generation))
+        return ALLOT_E_FORKED;
+    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+        return ALLOT_E_NOT_ALLOCATED;
+    request.receiver = receiver;
+    request.deadline_ms = deadline_ms;
+    return ask_request(p, &request, ticket, NULL);
 }
 
 int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket)

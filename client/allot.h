@@ -255,6 +255,19 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
 int allot_release(struct allot_pool *p, const struct allot_ticket *ticket);
 
 /*
+ * Sends what this process holds to another session (allot_session_id() there), or with `receiver` 0
+ * to whoever acquires it first: it lives until then, whatever becomes of the sender, but no longer
+ * than until the receiver ends or the deadline, `deadline_ms` from now, has passed. The ticket
+ * itself goes through any channel; the receiver takes what it names by allot_acquire(), once.
+ * Others who acquire it do not take it from the receiver. (Acquiring what a process holds already
+ * is only counted there, so a parcel that reaches it then is over with its deadline.) INVALID (no
+ * deadline), SESSION (no such receiver), NOT_ALLOCATED, NOT_OWNER; LIMIT: as many are on their way
+ * as may be.
+ */
+int allot_send(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t receiver,
+               uint64_t deadline_ms);
+
+/*
  * Freezes what this process holds, for good. THIS DOES NOT STOP A PROCESS THAT MAPS THE POOL
  * WRITABLE: it can write to every byte of it, frozen or not, by a pointer that it has. Only who
  * attached for reading is held off, by the kernel. What freezing does: the size never changes any

@@ -17,6 +17,11 @@
 /* Live allocations in one pool: keeps a record's number below 2^32 and its tables' address space,
  * which is reserved for all pools at once, below 64 GiB. */
 #define ALLOCATIONS_MAX (1u << 26)
+/* Parcels on their way in one pool: each is to be short-lived, and all of their ledger is committed
+ * (96 KiB). An index fits 16 bits of a reference's word. */
+#define PARCELS_MAX 4096u
+/* Of one user's in one pool: so that no user alone fills it. */
+#define PARCELS_USER_MAX (PARCELS_MAX / 2)
 /* Access rules of one pool: read linearly when a session attaches. */
 #define RULES_MAX 64u
 /* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a

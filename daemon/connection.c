@@ -83,6 +83,7 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct sessions 
     all->loop = loop;
     all->service.sessions = sessions;
     all->service.loop = loop;
+    expiry_init(&all->service.expiry, loop, sessions->store);
     all->first = NULL;
     all->on_closed = on_closed;
     all->ctx = ctx;
@@ -243,6 +244,7 @@ void connections_close(struct connections *all)
     all->leaving = true;
     while (all->first)
         connection_close(all->first);
+    expiry_close(&all->service.expiry);
 }
 
 /* ---- sending ---- */

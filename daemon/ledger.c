@@ -14,7 +14,8 @@
  *     4 KiB    pools         POOLS_MAX descriptions
  *     64 KiB   sessions      SESSIONS_MAX records of 64 bytes
  *     1 MiB    journals      SESSIONS_MAX rings of 256 entries of 64 bytes
- *     128 MiB  parts         per pool: ALLOCATIONS_MAX records of 40 bytes, then as many references
+ *     128 MiB  parts         per pool: ALLOCATIONS_MAX records of 40 bytes, as many references,
+ * then PARCELS_MAX parcels of 24 bytes
  *
  * A part of the file is backed with memory before it is written (region_commit), and never read
  * before it was written: reading a hole of a mapped file backs it too.
@@ -47,7 +48,8 @@
 #define PARTS_AT        (128ull << 20)
 #define RECORDS_SIZE    (ALLOCATIONS_MAX * (uint64_t)sizeof(struct ledger_record))
 #define REFERENCES_SIZE (ALLOCATIONS_MAX * (uint64_t)sizeof(ledger_reference))
-#define PART_SIZE       (RECORDS_SIZE + REFERENCES_SIZE)
+#define PARCELS_SIZE    (PARCELS_MAX * (uint64_t)sizeof(struct ledger_parcel))
+#define PART_SIZE       (RECORDS_SIZE + REFERENCES_SIZE + PARCELS_SIZE)
 
 struct header {
     uint64_t magic;
@@ -64,6 +66,8 @@ struct header {
 };
 
 _Static_assert(sizeof(struct ledger_record) == 40, "records lie without gaps");
+_Static_assert(sizeof(struct ledger_parcel) == 24, "parcels lie without gaps");
+_Static_assert(PARCELS_SIZE % 4096 == 0, "parts start on a page");
 _Static_assert(sizeof(struct ledger_entry) == 64, "an entry is a cache line");
 _Static_assert(sizeof(struct ledger_session) == 64, "a session's record is a cache line");
 _Static_assert(sizeof(struct ledger_pool) == 256, "pool descriptions have a fixed size");
@@ -207,6 +211,17 @@ int ledger_commit_part(const struct ledger *ledger, unsigned pool, uint32_t from
                          count * (uint64_t)sizeof(ledger_reference));
 }
 
+struct ledger_parcel *ledger_parcels(const struct ledger *ledger, unsigned pool)
+{
+    return (struct ledger_parcel *)(void *)(ledger->base + part_at(pool) + RECORDS_SIZE +
+                                            REFERENCES_SIZE);
+}
+
+int ledger_commit_parcels(const struct ledger *ledger, unsigned pool)
+{
+    return region_commit(ledger->fd, part_at(pool) + RECORDS_SIZE + REFERENCES_SIZE, PARCELS_SIZE);
+}
+
 static void punch(const struct ledger *ledger, uint64_t offset, uint64_t size)
 {
     if (fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
@@ -252,6 +267,15 @@ void ledger_session_close(const struct ledger *ledger, unsigned slot)
 {
     atomic_store_explicit(&ledger->sessions[slot].id, 0, memory_order_release);
     punch(ledger, JOURNALS_AT + slot * JOURNAL_SIZE, JOURNAL_SIZE);
+}
+
+unsigned ledger_session_find(const struct ledger *ledger, uint64_t id)
+{
+    unsigned slot = 0;
+
+    while (slot < SESSIONS_MAX && ledger->sessions[slot].id != id)
+        slot++;
+    return slot;
 }
 
 struct ledger_entry *ledger_entry(const struct ledger *ledger, unsigned slot, uint64_t number)
@@ -325,12 +349,13 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
         *ret_generation = record->generation;
         return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_ACQUIRE:
-        *ret_value = ledger_record_told(record);
+        *ret_value = ledger_record_told(record) | (e->old_word ? CODEC_VALUE_PARCEL : 0);
         return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_FREE:
     case ALLOT__OP__OP_FREE_PAGES:
     case ALLOT__OP__OP_FREE_IDS:
     case ALLOT__OP__OP_RELEASE:
+    case ALLOT__OP__OP_SEND:
         return references[e->reference] == e->new_word;
     case ALLOT__OP__OP_RESIZE:
         *ret_value = record->position;

@@ -88,6 +88,14 @@ static inline uint32_t ledger_reference_record(uint64_t word)
     return (uint32_t)word;
 }
 
+/* A reference on its way: live while a reference's word has its index. */
+struct ledger_parcel {
+    uint64_t deadline; /* CLOCK_MONOTONIC in ns: of this boot, which the ledger does not outlive */
+    uint64_t receiver; /* a session's ID; 0: whoever takes it first */
+    uint32_t slot;     /* that session's */
+    uint32_t uid;      /* of the sender */
+};
+
 /*
  * One operation of a session. Written in this order: number 0, the intent, the number, then the
  * operation's own committing store, then value, then result. A crash leaves an entry without
@@ -169,6 +177,10 @@ ledger_reference *ledger_references(const struct ledger *ledger, unsigned pool);
  * it may block. */
 int ledger_commit_part(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count);
 
+/* The parcels of a pool, PARCELS_MAX; readable once they have memory. */
+struct ledger_parcel *ledger_parcels(const struct ledger *ledger, unsigned pool);
+int ledger_commit_parcels(const struct ledger *ledger, unsigned pool); /* 0 or -errno */
+
 /* Punches a pool's part out of the file and clears its description. */
 void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
 
@@ -180,6 +192,9 @@ int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint
                         uint32_t gid, uint64_t start_time, uint64_t *ret_id);
 /* Frees the slot; its journal's memory goes back to the system. Nothing refers to it any more. */
 void ledger_session_close(const struct ledger *ledger, unsigned slot);
+
+/* The slot of the session with this ID, or SESSIONS_MAX. Any thread: it may be free by now. */
+unsigned ledger_session_find(const struct ledger *ledger, uint64_t id);
 
 /* ---- a session's journal ---- */
 

@@ -163,6 +163,8 @@ int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct 
             drop_client(fd, id);
         }
     }
+    expiry_by(&loops->workers[0].connections.service.expiry,
+              0); /* parcels that are late, or to come */
     for (int i = 0; i < n_fds; i++) {
         uint64_t id = fds[i].fd >= 0 ? store_client_id(fds[i].name) : 0;
         if (id)

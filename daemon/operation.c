@@ -5,8 +5,10 @@
  * The order of a grant: reserve in the allocator, commit memory, fill the record, intent in the
  * journal, the reference's store, answer in the journal. Of an acquire: intent, the reference's
  * store, answer. Of a release: intent, the reference's store, allocator if it was the last one,
- * answer. A crash between any two loses nothing and leaks nothing: the store of the reference
- * decides, the journal tells which way, allocators and sums are derived.
+ * answer. Of a send: reserve and fill the parcel, intent, the reference's store, answer; who takes
+ * the parcel stores another word in the place of that one. A crash between any two loses nothing
+ * and leaks nothing: the store of the reference decides, the journal tells which way, allocators
+ * and sums are derived.
  *
  * What it is not: it does not judge rights (service.c) nor wait for memory (the caller does,
  * between pool_execute() and pool_finish(), without any lock).
@@ -60,7 +62,8 @@ static enum record_kind op_kind(Allot__Op op)
 /* Whether it names what it is about by a ticket. */
 static bool has_ticket(Allot__Op op)
 {
-    return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE || op == ALLOT__OP__OP_FREEZE;
+    return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE ||
+           op == ALLOT__OP__OP_FREEZE || op == ALLOT__OP__OP_SEND;
 }
 
 /* The unit of the operation's sizes, in what the record counts. */
@@ -361,14 +364,55 @@ static int find_held(const struct pool *pool, const struct pool_operation *o, ui
 static void release(struct pool *pool, uint32_t record, uint32_t reference)
 {
     const struct ledger_record *r = &pool->records.record[record];
+    uint64_t word = pool->records.reference[reference];
 
-    unsigned slot = ledger_reference_slot(pool->records.reference[reference]);
-    if (slot < SESSIONS_MAX)
-        pool_unhold(pool, r, slot);
+    if (ledger_reference_slot(word) < SESSIONS_MAX)
+        pool_unhold(pool, r, ledger_reference_slot(word));
+    else if (ledger_reference_slot(word) == HOLDER_PARCEL)
+        parcels_remove(&pool->parcels, ledger_reference_index(word));
     if (!records_drop(&pool->records, reference))
         return;
     pool_count_out(pool, r);
     give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
+}
+
+/* The reference of a parcel that is the session's to take, rather by name than as anyone, or
+ * RECORDS_NONE. */
+static uint32_t find_parcel(const struct pool *pool, uint32_t record, unsigned slot)
+{
+    uint32_t at = RECORDS_NONE;
+    uint32_t found = RECORDS_NONE;
+
+    if (!pool->parcels.count)
+        return RECORDS_NONE;
+    while ((at = records_next_parcel(&pool->records, record, at)) != RECORDS_NONE) {
+        const struct ledger_parcel *parcel =
+            &pool->parcels.parcel[ledger_reference_index(pool->records.reference[at])];
+        if (parcel->receiver == pool->ledger->sessions[slot].id)
+            return at;
+        if (!parcel->receiver)
+            found = at;
+    }
+    return found;
+}
+
+/* The parcel's reference becomes the session's, or goes where the session has one. */
+static void take_parcel(struct pool *pool, struct pool_operation *o, uint32_t record,
+                        uint32_t reference)
+{
+    const struct ledger_record *r = &pool->records.record[record];
+    uint64_t old = pool->records.reference[reference];
+
+    if (records_reference_of(&pool->records, record, o->slot) != RECORDS_NONE) {
+        ledger_entry_intend(o->entry, record, reference, old, 0);
+        release(pool, record, reference);
+        return;
+    }
+    uint64_t word = ledger_reference_word(o->slot, r->generation, record);
+    ledger_entry_intend(o->entry, record, reference, old, word);
+    records_move_reference(&pool->records, reference, word);
+    parcels_remove(&pool->parcels, ledger_reference_index(old));
+    pool_hold(pool, r, o->slot);
 }
 
 static void acquire_locked(struct pool *pool, struct pool_operation *o)
@@ -383,6 +427,12 @@ static void acquire_locked(struct pool *pool, struct pool_operation *o)
         return;
     }
     const struct ledger_record *r = &pool->records.record[record];
+    reference = find_parcel(pool, record, o->slot);
+    if (reference != RECORDS_NONE) {
+        take_parcel(pool, o, record, reference);
+        answer(o, 0, ledger_record_told(r) | CODEC_VALUE_PARCEL);
+        return;
+    }
     /* One reference a session: how often a process took it is counted there. */
     if (records_reference_of(&pool->records, record, o->slot) == RECORDS_NONE) {
         if (!records_reserve_reference(&pool->records, &reference)) {
@@ -396,6 +446,46 @@ static void acquire_locked(struct pool *pool, struct pool_operation *o)
         pool->low = records_low(&pool->records);
     }
     answer(o, 0, ledger_record_told(r));
+}
+
+/* Whether the session that a parcel is for is there. One that ends from here on finds the parcel
+ * when what it holds is reclaimed. */
+static bool has_receiver(const struct pool *pool, const struct pool_operation *o)
+{
+    const struct ledger_session *s = &pool->ledger->sessions[o->receiver_slot];
+
+    return o->receiver_slot < SESSIONS_MAX && s->id == o->receiver && !s->ended;
+}
+
+static void send_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t record;
+    uint32_t held;
+    uint32_t reference;
+    uint16_t parcel;
+    int rc = find_held(pool, o, &record, &held);
+
+    assert(pool->locked);
+    o->generation = 0;
+    if (!rc && !o->deadline)
+        rc = ALLOT_E_INVALID;
+    if (!rc && o->receiver && !has_receiver(pool, o))
+        rc = -ALLOT__ERROR__E_SESSION;
+    if (!rc && (!parcels_reserve(&pool->parcels, o->uid, &parcel) ||
+                !records_reserve_reference(&pool->records, &reference)))
+        rc = -ALLOT__ERROR__E_LIMIT;
+    if (!rc) {
+        pool->parcels.parcel[parcel] = (struct ledger_parcel){.deadline = o->deadline,
+                                                              .receiver = o->receiver,
+                                                              .slot = o->receiver_slot,
+                                                              .uid = o->uid};
+        uint64_t word = ledger_reference_word_of(HOLDER_PARCEL, parcel, record);
+        ledger_entry_intend(o->entry, record, reference, 0, word);
+        records_commit_reference(&pool->records, reference, word);
+        parcels_add(&pool->parcels, parcel, reference);
+        pool->low = records_low(&pool->records);
+    }
+    answer(o, rc, 0);
 }
 
 static void freeze_locked(struct pool *pool, struct pool_operation *o)
@@ -575,6 +665,9 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
     case ALLOT__OP__OP_FREEZE:
         freeze_locked(pool, o);
         break;
+    case ALLOT__OP__OP_SEND:
+        send_locked(pool, o);
+        break;
     case ALLOT__OP__OP_RESIZE:
         step = resize_locked(pool, o);
         break;
@@ -624,13 +717,42 @@ void pool_abandon(struct pool *pool, struct pool_operation *o)
     pool_unlock(pool);
 }
 
+static void drop(struct pool *pool, uint32_t reference)
+{
+    release(pool, ledger_reference_record(pool->records.reference[reference]), reference);
+}
+
 bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max)
 {
     uint32_t reference;
+    uint16_t parcel;
 
     pool_lock(pool);
-    while ((reference = records_first_held(&pool->records, slot)) != RECORDS_NONE && max-- > 0)
-        release(pool, ledger_reference_record(pool->records.reference[reference]), reference);
+    while ((reference = records_first_held(&pool->records, slot)) != RECORDS_NONE && max > 0) {
+        drop(pool, reference);
+        max--;
+    }
+    while ((parcel = parcels_first_to(&pool->parcels, slot)) != PARCELS_NONE && max > 0) {
+        drop(pool, parcels_reference(&pool->parcels, parcel));
+        max--;
+    }
     pool_unlock(pool);
-    return reference != RECORDS_NONE;
+    return reference != RECORDS_NONE || parcel != PARCELS_NONE;
+}
+
+uint64_t pool_expire(struct pool *pool, uint64_t now, unsigned max)
+{
+    uint64_t next = UINT64_MAX;
+    uint16_t parcel;
+
+    pool_lock(pool);
+    while ((parcel = parcels_first_due(&pool->parcels)) != PARCELS_NONE) {
+        next = pool->parcels.parcel[parcel].deadline;
+        if (next > now || max-- == 0)
+            break;
+        drop(pool, parcels_reference(&pool->parcels, parcel));
+        next = UINT64_MAX;
+    }
+    pool_unlock(pool);
+    return next;
 }

@@ -344,6 +344,8 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
     if (!rc)
         rc = records_open(&pool->records, ledger, index);
     if (!rc)
+        rc = parcels_open(&pool->parcels, &pool->records);
+    if (!rc)
         rc = tally_init(&pool->tags);
     if (!rc)
         rc = tally_init(&pool->users);
@@ -376,6 +378,7 @@ void pool_close(struct pool *pool)
     if (pool->ids)
         pool->ids->ops->destroy(pool->ids);
     records_close(&pool->records);
+    parcels_close(&pool->parcels);
     tally_deinit(&pool->tags);
     tally_deinit(&pool->users);
     free(pool->holdings);
@@ -393,8 +396,13 @@ bool pool_check(struct pool *pool)
     uint64_t sums[RECORD_IDS + 1] = {0};
     uint64_t footprints = 0;
     const char *wrong = NULL;
+    unsigned parcels = 0;
 
     pool_lock(pool);
+    for (uint32_t i = 0; i < pool->info->references_top; i++)
+        parcels += ledger_reference_slot(pool->records.reference[i]) == HOLDER_PARCEL;
+    if (parcels != pool->parcels.count)
+        wrong = "other parcels are on their way than the ledger has";
     for (uint32_t i = 0; i < pool->info->records_top; i++) {
         const struct ledger_record *r = &pool->records.record[i];
         uint64_t start;

@@ -15,6 +15,7 @@
 #include <allot/id.h>
 
 #include "config.h"
+#include "parcels.h"
 #include "records.h"
 #include "tally.h"
 
@@ -42,6 +43,7 @@ struct pool {
     struct allot_id *ids;
     struct allot_heap heap;
     struct records records;
+    struct parcels parcels;
     struct tally tags;
     struct tally users;
     struct pool_holding *holdings;   /* SESSIONS_MAX */
@@ -52,7 +54,7 @@ struct pool {
 
 /* One item of a request, and its answer. */
 struct pool_operation {
-    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE to OP_FREEZE */
+    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE to OP_SEND */
     unsigned slot;
     uint32_t uid;
     struct ledger_entry *entry; /* begun by the caller, finished by the pool */
@@ -61,7 +63,10 @@ struct pool_operation {
     uint64_t generation; /* of a ticket; of a grant, in the answer */
     uint64_t align;
     uint32_t tag;
-    Allot__Error error; /* the answer */
+    uint64_t receiver;      /* of a parcel: the session's ID, or 0 for anyone */
+    unsigned receiver_slot; /* and its slot, if it still is */
+    uint64_t deadline;      /* clock.h; 0: none */
+    Allot__Error error;     /* the answer */
     uint64_t value;
     uint64_t commit_offset; /* with POOL_COMMIT: what needs memory first */
     uint64_t commit_size;
@@ -90,8 +95,12 @@ void pool_finish(struct pool *pool, struct pool_operation *operation, int rc);
 /* Undoes the reservation of a POOL_COMMIT whose session has ended; nothing is answered. */
 void pool_abandon(struct pool *pool, struct pool_operation *operation);
 
-/* Drops up to `max` references of the session; true where it holds more. */
+/* Drops up to `max` references of the session and parcels to it; true where there are more. */
 bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max);
+
+/* Drops up to `max` parcels whose deadline is `now` or earlier: when the next is due, UINT64_MAX
+ * where there is none. */
+uint64_t pool_expire(struct pool *pool, uint64_t now, unsigned max);
 
 /* What the process may do now. Rules change only by pool_configure(). */
 Allot__Access pool_access(struct pool *pool, const struct peer *peer);

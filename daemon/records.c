@@ -348,6 +348,16 @@ void records_commit_reference(struct records *r, uint32_t reference, uint64_t wo
     link_reference(r, reference, word);
 }
 
+void records_move_reference(struct records *r, uint32_t reference, uint64_t word)
+{
+    uint64_t old = r->reference[reference];
+
+    assert(ledger_reference_record(old) == ledger_reference_record(word));
+    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
+    unlink_reference(r, reference, old);
+    link_reference(r, reference, word);
+}
+
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position)
 {
     uint32_t at = r->buckets[bucket_of(r, kind == RECORD_IDS, position)];
@@ -362,6 +372,16 @@ uint32_t records_reference_of(const struct records *r, uint32_t record, unsigned
     uint32_t at = r->record_links[record].references;
 
     while (at != RECORDS_NONE && ledger_reference_slot(r->reference[at]) != slot)
+        at = r->reference_links[at].next_of_record;
+    return at;
+}
+
+uint32_t records_next_parcel(const struct records *r, uint32_t record, uint32_t reference)
+{
+    uint32_t at = reference == RECORDS_NONE ? r->record_links[record].references
+                                            : r->reference_links[reference].next_of_record;
+
+    while (at != RECORDS_NONE && ledger_reference_slot(r->reference[at]) != HOLDER_PARCEL)
         at = r->reference_links[at].next_of_record;
     return at;
 }

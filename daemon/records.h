@@ -59,6 +59,9 @@ void records_commit(struct records *r, uint32_t record, uint32_t reference, uint
 /* The committing store of one more reference, a reserved one, to a live record. */
 void records_commit_reference(struct records *r, uint32_t reference, uint64_t word);
 
+/* Moves a live reference to another holder, in one step; the record stays. */
+void records_move_reference(struct records *r, uint32_t reference, uint64_t word);
+
 /* The live record of that kind that starts at `position`, or RECORDS_NONE. Byte blocks and page
  * runs share their positions; IDs have their own. */
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position);
@@ -71,6 +74,10 @@ bool records_is_sole(const struct records *r, uint32_t record, uint32_t referenc
 
 /* The session's reference to a live record, or RECORDS_NONE. */
 uint32_t records_reference_of(const struct records *r, uint32_t record, unsigned slot);
+
+/* The record's next reference after `reference` (RECORDS_NONE: the first) that a parcel holds, or
+ * RECORDS_NONE. */
+uint32_t records_next_parcel(const struct records *r, uint32_t record, uint32_t reference);
 
 /* Any reference that the session holds in this pool, or RECORDS_NONE. */
 uint32_t records_first_held(const struct records *r, unsigned slot);

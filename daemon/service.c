@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "region.h"
 
@@ -238,22 +239,34 @@ static Allot__Error find_pool(const struct service *service, const struct sessio
     return ALLOT__ERROR__E_OK;
 }
 
-/* One item of a request that goes to a pool. False: it waits for memory. */
-static bool serve_item(struct service *service, struct session *s, struct pool *pool,
-                       const Allot__Request *request, unsigned item, struct ledger_entry *entry)
+/* What the items of a request have in common. */
+static struct pool_operation operation_of(const struct session *s, const Allot__Request *request)
 {
     struct pool_operation o = {
         .op = request->op,
         .slot = s->slot,
         .uid = s->peer.uid,
-        .entry = entry,
-        .position = item < request->n_positions ? request->positions[item] : 0,
-        .size = item < request->n_sizes ? request->sizes[item] : 0,
-        .generation = item < request->n_generations ? request->generations[item] : 0,
         .align = request->align,
         .tag = request->tag,
+        .deadline = request->deadline_ms ? clock_in(request->deadline_ms) : 0,
     };
 
+    if (o.op == ALLOT__OP__OP_SEND) {
+        o.receiver = request->receiver;
+        o.receiver_slot = ledger_session_find(&s->all->store->ledger, o.receiver);
+    }
+    return o;
+}
+
+/* One item of a request that goes to a pool. False: it waits for memory. */
+static bool serve_item(struct service *service, struct session *s, struct pool *pool,
+                       const Allot__Request *request, struct pool_operation o, unsigned item,
+                       struct ledger_entry *entry)
+{
+    o.entry = entry;
+    o.position = item < request->n_positions ? request->positions[item] : 0;
+    o.size = item < request->n_sizes ? request->sizes[item] : 0;
+    o.generation = item < request->n_generations ? request->generations[item] : 0;
     if (pool_execute(pool, &o) == POOL_COMMIT) {
         if (o.commit_size > COMMIT_INLINE_MAX) {
             session_commit(s, pool, &o);
@@ -271,7 +284,10 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
 {
     struct pool *pool = NULL;
     Allot__Error refused = find_pool(service, s, request, &pool);
+    struct pool_operation operation = operation_of(s, request);
 
+    if (operation.op == ALLOT__OP__OP_SEND && operation.deadline)
+        expiry_by(&service->expiry, operation.deadline);
     for (unsigned i = 0; i < count; i++) {
         uint64_t number = request->number + i;
         struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
@@ -284,7 +300,7 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
             if (refused) {
                 ledger_entry_finish(entry, refused, 0, 0);
                 replies_add(&service->replies, number, refused, 0, 0);
-            } else if (!serve_item(service, s, pool, request, i, entry)) {
+            } else if (!serve_item(service, s, pool, request, operation, i, entry)) {
                 return false;
             }
         }

@@ -6,6 +6,7 @@
 #ifndef ALLOTD_SERVICE_H
 #define ALLOTD_SERVICE_H
 
+#include "expiry.h"
 #include "replies.h"
 #include "session.h"
 
@@ -16,6 +17,7 @@ struct service {
     uv_loop_t *home; /* with SERVICE_MOVE: where to */
     struct codec_arena arena;
     struct replies replies;
+    struct expiry expiry;
 };
 
 enum service_step {

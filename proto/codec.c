@@ -182,6 +182,7 @@ int codec_request_count(const Allot__Request *r)
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
     case ALLOT__OP__OP_FREEZE:
+    case ALLOT__OP__OP_SEND:
         return items(r->n_positions, r->n_generations);
     case ALLOT__OP__OP_RESIZE:
         return r->n_positions == 1 && r->n_sizes == 1 ? 1 : -ALLOT__ERROR__E_BATCH;
@@ -197,6 +198,7 @@ Allot__Access codec_access(Allot__Op op)
     switch (op) {
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
+    case ALLOT__OP__OP_SEND:
         return ALLOT__ACCESS__ACCESS_READ;
     default:
         return ALLOT__ACCESS__ACCESS_WRITE;

@@ -28,6 +28,7 @@
 enum codec_kind { CODEC_KIND_BYTES = 1, CODEC_KIND_PAGES = 2, CODEC_KIND_IDS = 3 };
 /* With the size that an acquire is told. */
 #define CODEC_VALUE_FROZEN (UINT64_C(1) << 63)
+#define CODEC_VALUE_PARCEL (UINT64_C(1) << 62)
 /* Bytes of a session's secret. */
 #define CODEC_SECRET_SIZE 16u
 /* A pool's name in bytes, without the final 0. */

@@ -117,7 +117,7 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
     unsigned char *at = frame;
 
     if ((request->name && request->name[0]) || request->session || request->secret.len ||
-        request->base.n_unknown_fields ||
+        request->deadline_ms || request->receiver || request->base.n_unknown_fields ||
         !columns_fit(request->n_sizes, request->n_positions, request->n_generations))
         return false;
     at = put_field(at, 1, signed_number((int)request->op));

@@ -50,6 +50,8 @@ struct scenario {
     unsigned target; /* index of a live allocation, for frees and resizes */
     uint64_t position;
     uint64_t generation;
+    unsigned receiver; /* the slot, for a parcel */
+    bool sent;         /* the other session has sent it to this one */
 };
 
 /* What the world has before the operation. */
@@ -68,9 +70,11 @@ struct world {
 #define HEAD_SIZE    4096u
 #define JOURNAL_SIZE (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
 #define RECORDS      64u
+#define PARCELS      8u
 #define IMAGE_SIZE                                                                                 \
     (HEAD_SIZE + sizeof(struct ledger_pool) + sizeof(struct ledger_session) + JOURNAL_SIZE +       \
-     RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)))
+     RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)) +                         \
+     PARCELS * sizeof(struct ledger_parcel))
 
 static void image_copy(const struct ledger *ledger, unsigned char *image, bool load)
 {
@@ -84,6 +88,7 @@ static void image_copy(const struct ledger *ledger, unsigned char *image, bool l
         {ledger_entry(ledger, SLOT, 0), JOURNAL_SIZE},
         {ledger_records(ledger, 0), RECORDS * sizeof(struct ledger_record)},
         {ledger_references(ledger, 0), RECORDS * sizeof(ledger_reference)},
+        {ledger_parcels(ledger, 0), PARCELS * sizeof(struct ledger_parcel)},
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -119,6 +124,9 @@ static struct pool_operation make_operation(const struct world *w, const struct 
         .generation = s->generation,
         .align = s->align,
         .tag = 7,
+        .deadline = s->op == ALLOT__OP__OP_SEND ? UINT64_MAX : 0,
+        .receiver = w->ledger.sessions[s->receiver].id,
+        .receiver_slot = s->receiver,
     };
     return o;
 }
@@ -198,6 +206,11 @@ static uint64_t live_digest(const struct world *w)
             continue;
         const struct ledger_record *r =
             &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
+        if (ledger_reference_slot(word) == HOLDER_PARCEL) {
+            const struct ledger_parcel *p =
+                &ledger_parcels(&w->ledger, 0)[ledger_reference_index(word)];
+            digest += (p->deadline + p->receiver + p->uid) * 0x94d049bb133111ebull;
+        }
         digest += r->flags * 0xbf58476d1ce4e5b9ull;
         digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind +
                   (uint64_t)ledger_reference_slot(word) * 0x2545f4914f6cdd1dull;
@@ -262,7 +275,8 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         const struct ledger_record *r = &ledger_records(&copy->ledger, 0)[entry->record];
         if (is_grant(s->op) && (entry->value != r->position || entry->generation != r->generation))
             wrong = "the stored answer names another grant";
-        if (s->op == ALLOT__OP__OP_ACQUIRE && entry->value != ledger_record_told(r))
+        if (s->op == ALLOT__OP__OP_ACQUIRE &&
+            entry->value != (ledger_record_told(r) | (s->sent ? CODEC_VALUE_PARCEL : 0)))
             wrong = "the stored answer names another size";
     }
     if (!wrong && !pool_check(&copy->pool))
@@ -372,7 +386,20 @@ static void world_copy(struct world *copy, const struct world *w)
     assert_int_equal(ledger_session_open(&copy->ledger, SLOT, 1, 1000, 1000, 1, &id), 0);
     assert_int_equal(ledger_session_open(&copy->ledger, OTHER, 1, 1000, 1000, 1, &id), 0);
     assert_int_equal(ledger_commit_part(&copy->ledger, 0, 0, RECORDS), 0);
+    assert_int_equal(ledger_commit_parcels(&copy->ledger, 0), 0);
     copy->region = w->region;
+}
+
+static void send_to_the_session(struct world *w, const struct scenario *s)
+{
+    struct scenario send = *s;
+
+    send.op = ALLOT__OP__OP_SEND;
+    send.receiver = SLOT;
+    struct pool_operation o = make_operation(w, &send, LIVE + 2);
+    of_the_other(w, &o, LIVE + 2);
+    carry_out(w, &o, LIVE + 2);
+    assert_int_equal(o.error, 0);
 }
 
 static void run(struct scenario s)
@@ -391,8 +418,10 @@ static void run(struct scenario s)
         s.generation = grants[s.target].generation;
     }
     if (s.op == ALLOT__OP__OP_ACQUIRE || s.op == ALLOT__OP__OP_RELEASE ||
-        s.op == ALLOT__OP__OP_FREEZE)
+        s.op == ALLOT__OP__OP_FREEZE || s.op == ALLOT__OP__OP_SEND)
         s.position = place(RECORD_BYTES, s.position);
+    if (s.sent)
+        send_to_the_session(&w, &s);
     image_copy(&w.ledger, start, false);
     struct look look = {
         .copy = &copy, .second = &second, .scenario = &s, .before = live_digest(&w)};
@@ -424,86 +453,173 @@ static void run(struct scenario s)
 static void test_step__alloc(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc", ALLOT__OP__OP_ALLOC, 777, 64, NO_TARGET, 0, 0});
+    run((struct scenario){
+        .name = "alloc", .op = ALLOT__OP__OP_ALLOC, .size = 777, .align = 64, .target = NO_TARGET});
 }
 
 static void test_step__alloc_that_commits(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc with commit", ALLOT__OP__OP_ALLOC, 20 * PAGE, 0, NO_TARGET, 0, 0});
+    run((struct scenario){.name = "alloc with commit",
+                          .op = ALLOT__OP__OP_ALLOC,
+                          .size = 20 * PAGE,
+                          .target = NO_TARGET});
 }
 
 static void test_step__free(void **state)
 {
     (void)state;
-    run((struct scenario){"free", ALLOT__OP__OP_FREE, 0, 0, 1, 0, 0});
+    run((struct scenario){.name = "free", .op = ALLOT__OP__OP_FREE, .target = 1});
 }
 
 static void test_step__acquire(void **state)
 {
     (void)state;
-    run((struct scenario){"acquire", ALLOT__OP__OP_ACQUIRE, 0, 0, FOREIGN, 0, 0});
+    run((struct scenario){.name = "acquire", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN});
 }
 
 static void test_step__release_of_what_others_hold(void **state)
 {
     (void)state;
-    run((struct scenario){"release, shared", ALLOT__OP__OP_RELEASE, 0, 0, SHARED, 0, 0});
+    run((struct scenario){
+        .name = "release, shared", .op = ALLOT__OP__OP_RELEASE, .target = SHARED});
 }
 
 static void test_step__release_of_the_last(void **state)
 {
     (void)state;
-    run((struct scenario){"release, last", ALLOT__OP__OP_RELEASE, 0, 0, 1, 0, 0});
+    run((struct scenario){.name = "release, last", .op = ALLOT__OP__OP_RELEASE, .target = 1});
 }
 
 static void test_step__freeze(void **state)
 {
     (void)state;
-    run((struct scenario){"freeze", ALLOT__OP__OP_FREEZE, 0, 0, 1, 0, 0});
+    run((struct scenario){.name = "freeze", .op = ALLOT__OP__OP_FREEZE, .target = 1});
+}
+
+static void test_step__send(void **state)
+{
+    (void)state;
+    run((struct scenario){
+        .name = "send", .op = ALLOT__OP__OP_SEND, .target = 1, .receiver = OTHER});
+}
+
+static void test_step__take_of_a_parcel(void **state)
+{
+    (void)state;
+    run((struct scenario){
+        .name = "take", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN, .sent = true});
+}
+
+static void test_step__take_of_what_it_holds(void **state)
+{
+    (void)state;
+    run((struct scenario){
+        .name = "take, held", .op = ALLOT__OP__OP_ACQUIRE, .target = SHARED, .sent = true});
+}
+
+/* Not an operation of a session's: nothing to be sent again. */
+static void act_expire(struct world *w, void *arg)
+{
+    (void)arg;
+    pool_expire(&w->pool, UINT64_MAX, 1);
+}
+
+static void look_at_expiry(void *ctx, const unsigned char *image)
+{
+    struct look *look = ctx;
+    uint64_t found;
+
+    image_copy(&look->copy->ledger, (unsigned char *)image, true);
+    look->points++;
+    if (!recover(look->copy)) {
+        look->wrong = "the pool does not open";
+        return;
+    }
+    found = live_digest(look->copy);
+    if (found != look->before && found != look->after)
+        look->wrong = "a parcel is over in part";
+    pool_expire(&look->copy->pool, UINT64_MAX, 1);
+    if (live_digest(look->copy) != look->after || !pool_check(&look->copy->pool))
+        look->wrong = "what is left of it does not go";
+    pool_close(&look->copy->pool);
+}
+
+static void test_step__expiry(void **state)
+{
+    struct grant grants[LIVE];
+    struct scenario s = {.sent = true};
+    struct look look = {0};
+    struct world w;
+    struct world copy;
+
+    (void)state;
+    world_make(&w, grants);
+    world_copy(&copy, &w);
+    look.copy = &copy;
+    look.after = live_digest(&w);
+    s.position = place(RECORD_BYTES, grants[FOREIGN].position);
+    s.generation = grants[FOREIGN].generation;
+    send_to_the_session(&w, &s);
+    look.before = live_digest(&w);
+    assert_int_not_equal(look.before, look.after);
+    step_through(&w, act_expire, NULL, look_at_expiry, &look);
+    if (look.wrong)
+        fail_msg("state %u: %s", look.points, look.wrong);
+    assert_true(look.points > 0);
+    ledger_close(&copy.ledger);
+    world_close(&w);
 }
 
 static void test_step__resize(void **state)
 {
     (void)state;
-    run((struct scenario){"resize", ALLOT__OP__OP_RESIZE, 2000, 0, 1, 0, 0});
+    run((struct scenario){.name = "resize", .op = ALLOT__OP__OP_RESIZE, .size = 2000, .target = 1});
 }
 
 static void test_step__alloc_pages(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc pages", ALLOT__OP__OP_ALLOC_PAGES, 2, 0, NO_TARGET, 0, 0});
+    run((struct scenario){
+        .name = "alloc pages", .op = ALLOT__OP__OP_ALLOC_PAGES, .size = 2, .target = NO_TARGET});
 }
 
 static void test_step__alloc_pages_at(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc pages at", ALLOT__OP__OP_ALLOC_PAGES_AT, 2, 0, NO_TARGET,
-                          100 * PAGE, 0});
+    run((struct scenario){.name = "alloc pages at",
+                          .op = ALLOT__OP__OP_ALLOC_PAGES_AT,
+                          .size = 2,
+                          .target = NO_TARGET,
+                          .position = 100 * PAGE});
 }
 
 static void test_step__free_pages(void **state)
 {
     (void)state;
-    run((struct scenario){"free pages", ALLOT__OP__OP_FREE_PAGES, 3, 0, 2, 0, 0});
+    run((struct scenario){
+        .name = "free pages", .op = ALLOT__OP__OP_FREE_PAGES, .size = 3, .target = 2});
 }
 
 static void test_step__alloc_ids(void **state)
 {
     (void)state;
-    run((struct scenario){"alloc ids", ALLOT__OP__OP_ALLOC_IDS, 4, 0, NO_TARGET, 0, 0});
+    run((struct scenario){
+        .name = "alloc ids", .op = ALLOT__OP__OP_ALLOC_IDS, .size = 4, .target = NO_TARGET});
 }
 
 static void test_step__free_ids(void **state)
 {
     (void)state;
-    run((struct scenario){"free ids", ALLOT__OP__OP_FREE_IDS, 5, 0, 3, 0, 0});
+    run((struct scenario){
+        .name = "free ids", .op = ALLOT__OP__OP_FREE_IDS, .size = 5, .target = 3});
 }
 
 static void test_step__add_memory(void **state)
 {
     (void)state;
-    run((struct scenario){"add memory", ALLOT__OP__OP_ADD_MEMORY, PAGE, 0, NO_TARGET, 0, 0});
+    run((struct scenario){
+        .name = "add memory", .op = ALLOT__OP__OP_ADD_MEMORY, .size = PAGE, .target = NO_TARGET});
 }
 
 int main(void)
@@ -514,6 +630,10 @@ int main(void)
         cmocka_unit_test(test_step__free),
         cmocka_unit_test(test_step__resize),
         cmocka_unit_test(test_step__freeze),
+        cmocka_unit_test(test_step__send),
+        cmocka_unit_test(test_step__take_of_a_parcel),
+        cmocka_unit_test(test_step__take_of_what_it_holds),
+        cmocka_unit_test(test_step__expiry),
         cmocka_unit_test(test_step__acquire),
         cmocka_unit_test(test_step__release_of_what_others_hold),
         cmocka_unit_test(test_step__release_of_the_last),

@@ -58,6 +58,8 @@ static size_t full_request(void)
     request.version_min = 1;
     request.version_max = 7;
     request.after = 300;
+    request.deadline_ms = UINT64_MAX - 2;
+    request.receiver = UINT64_MAX - 3;
     return encoded_request(&request);
 }
 
@@ -111,6 +113,7 @@ static void test_codec__request_comes_back_whole(void **state)
     assert_string_equal(got.name, "a pool");
     assert_int_equal(got.access, ALLOT__ACCESS__ACCESS_WRITE);
     assert_true(got.version_min == 1 && got.version_max == 7 && got.after == 300);
+    assert_true(got.deadline_ms == UINT64_MAX - 2 && got.receiver == UINT64_MAX - 3);
 }
 
 static void test_codec__reply_comes_back_whole(void **state)
@@ -516,8 +519,10 @@ static void test_codec__counts_of_each_operation(void **state)
         {ALLOT__OP__OP_RELEASE, 0, 0, B},
         {ALLOT__OP__OP_FREEZE, 3, 3, 3},
         {ALLOT__OP__OP_FREEZE, 3, 2, B},
+        {ALLOT__OP__OP_SEND, 3, 3, 3},
+        {ALLOT__OP__OP_SEND, 0, 1, B},
     };
-    bool seen[ALLOT__OP__OP_FREEZE + 1] = {false};
+    bool seen[ALLOT__OP__OP_SEND + 1] = {false};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         Allot__Request request = ALLOT__REQUEST__INIT;
@@ -534,8 +539,8 @@ static void test_codec__counts_of_each_operation(void **state)
     assert_int_equal(protobuf_c_enum_descriptor_get_value(&allot__op__descriptor,
                                                           (int)allot__op__descriptor.n_values - 1)
                          ->value,
-                     ALLOT__OP__OP_FREEZE);
-    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_FREEZE; op++)
+                     ALLOT__OP__OP_SEND);
+    for (unsigned op = ALLOT__OP__OP_HELLO; op <= ALLOT__OP__OP_SEND; op++)
         if (!seen[op])
             fail_msg("operation %u is not in the table", op);
 }

@@ -130,6 +130,8 @@ static void check_empty(struct world *w)
     assert_true(pool_check(&w->pool));
     assert_int_equal(pool_live(&w->pool), 0);
     assert_int_equal(w->pool.users.count, 0);
+    assert_int_equal(w->pool.parcels.count, 0);
+    assert_int_equal(w->pool.parcels.users.count, 0);
     assert_int_equal(w->pool.tags.count, 0);
     assert_int_equal(w->pool.used_bytes, 0);
     for (unsigned i = 0; i < SLOTS; i++)
@@ -304,6 +306,129 @@ static void test_references__frozen_for_good(void **state)
     assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
     t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
     assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 800, NULL), 0);
+    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
+/* ---- parcels ---- */
+
+#define ANYONE 0u
+
+static Allot__Error send_at(struct world *w, unsigned slot, struct ticket t, uint64_t receiver,
+                            uint64_t deadline)
+{
+    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_SEND, t.place, 0);
+
+    o.generation = t.generation;
+    o.receiver = receiver;
+    o.receiver_slot = ledger_session_find(&w->ledger, receiver);
+    o.deadline = deadline;
+    return run(w, &o, 0);
+}
+
+static uint64_t id_of(struct world *w, unsigned slot)
+{
+    return w->ledger.sessions[slot].id;
+}
+
+/* Whether slot's acquire took a parcel. */
+static bool takes(struct world *w, unsigned slot, struct ticket t)
+{
+    uint64_t told = 0;
+
+    assert_int_equal(acquire(w, slot, t, &told), ALLOT__ERROR__E_OK);
+    assert_true((told & ~CODEC_VALUE_PARCEL) == 100);
+    return told & CODEC_VALUE_PARCEL;
+}
+
+static void test_parcels__outlive_the_sender(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    assert_int_equal(send_at(w, 0, t, id_of(w, 1), 50), ALLOT__ERROR__E_OK);
+    assert_false(pool_reclaim(&w->pool, 0, 10));
+    assert_int_equal(pool_live(&w->pool), 1);
+    assert_int_equal(reopen(w), 0);
+    /* Another holds it as always, and takes nothing from the receiver. */
+    assert_false(takes(w, 2, t));
+    assert_int_equal(w->pool.parcels.count, 1);
+    assert_true(takes(w, 1, t));
+    assert_false(takes(w, 1, t));
+    assert_int_equal(w->pool.parcels.count, 0);
+    assert_int_equal(reopen(w), 0);
+    assert_int_equal(pool_holding(&w->pool, 1).bytes, 100);
+    assert_int_equal(release(w, 2, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(release(w, 1, t), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
+static void test_parcels__of_anyone_go_to_the_first(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_OK);
+    assert_int_equal(send_at(w, 0, t, id_of(w, 2), 50), ALLOT__ERROR__E_OK);
+    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+    assert_true(takes(w, 2, t)); /* its own first */
+    assert_true(takes(w, 1, t));
+    assert_false(takes(w, 3, t));
+    /* Where the taker holds it already, the parcel's reference only goes. */
+    assert_int_equal(send_at(w, 1, t, ANYONE, 50), ALLOT__ERROR__E_OK);
+    assert_true(takes(w, 3, t));
+    assert_int_equal(pool_holding(&w->pool, 3).allocations, 1);
+    for (unsigned slot = 1; slot < SLOTS; slot++)
+        assert_int_equal(release(w, slot, t), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
+static void test_parcels__end_with_deadline_or_receiver(void **state)
+{
+    struct world *w = *state;
+    struct ticket t[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        t[i] = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+        assert_int_equal(send_at(w, 0, t[i], i == 3 ? id_of(w, 1) : ANYONE, 10 + i),
+                         ALLOT__ERROR__E_OK);
+        assert_int_equal(release(w, 0, t[i]), ALLOT__ERROR__E_OK);
+    }
+    assert_int_equal(pool_expire(&w->pool, 9, 10), 10);
+    assert_int_equal(pool_live(&w->pool), 4);
+    assert_int_equal(pool_expire(&w->pool, 12, 1), 11); /* one at a time */
+    assert_int_equal(pool_live(&w->pool), 3);
+    assert_int_equal(acquire(w, 2, t[0], NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
+    assert_int_equal(reopen(w), 0);
+    assert_int_equal(pool_expire(&w->pool, 12, 10), 13);
+    assert_int_equal(pool_live(&w->pool), 1);
+    assert_false(pool_reclaim(&w->pool, 1, 10));
+    check_empty(w);
+    assert_true(pool_expire(&w->pool, UINT64_MAX, 10) == UINT64_MAX);
+}
+
+static void test_parcels__refused(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    assert_int_equal(send_at(w, 1, t, ANYONE, 50), ALLOT__ERROR__E_NOT_OWNER);
+    assert_int_equal(send_at(w, 0, t, ANYONE, 0), ALLOT__ERROR__E_INVALID);
+    assert_int_equal(send_at(w, 0, t, id_of(w, SLOTS - 1) + 1, 50), ALLOT__ERROR__E_SESSION);
+    w->ledger.sessions[2].ended = 1;
+    assert_int_equal(send_at(w, 0, t, id_of(w, 2), 50), ALLOT__ERROR__E_SESSION);
+    for (unsigned i = 0; i < PARCELS_USER_MAX; i++)
+        assert_int_equal(send_at(w, 0, t, id_of(w, 1), 50), ALLOT__ERROR__E_OK);
+    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_LIMIT);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 50, NULL),
+                     ALLOT__ERROR__E_SHARED);
+    assert_true(takes(w, 1, t));
+    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_OK);
+    assert_true(pool_reclaim(&w->pool, 1, 100));
+    while (pool_reclaim(&w->pool, 1, 100))
+        ;
+    assert_int_equal(w->pool.parcels.count, 1);
+    pool_expire(&w->pool, 50, 1);
     assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
     check_empty(w);
 }
@@ -745,6 +870,10 @@ int main(void)
         pool_test(test_references__stale_forged_and_foreign_tickets),
         pool_test(test_references__of_a_dead_session_only),
         pool_test(test_references__frozen_for_good),
+        pool_test(test_parcels__outlive_the_sender),
+        pool_test(test_parcels__of_anyone_go_to_the_first),
+        pool_test(test_parcels__end_with_deadline_or_receiver),
+        pool_test(test_parcels__refused),
         pool_test(test_references__generations_of_two_pools_differ),
         pool_test(test_pool__refused_memory_leaves_nothing),
         pool_test(test_pool__refused_resize_leaves_the_block),

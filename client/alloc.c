@@ -34,6 +34,7 @@ static void set_options(Allot__Request *request, const struct allot_options *opt
 {
     request->align = options->align;
     request->tag = options->tag;
+    request->deadline_ms = options->wait_ms;
 }
 
 /* The columns are only read, which the generated type cannot say. */
@@ -56,6 +57,8 @@ static int run(struct allot_pool *p, Allot__Request *request, uint64_t *ret_valu
     int code = 0;
     struct call call = {.values = &value, .codes = &code, .generations = ret_generation};
 
+    if (request->op != ALLOT__OP__OP_SEND)
+        call.wait_ms = request->deadline_ms;
     int r = pool_call(p, request, &call);
     if (r < 0)
         return r;
@@ -209,7 +212,8 @@ static int resize(struct allot_pool *p, uint64_t offset, uint64_t size)
 static int move(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                 const struct allot_options *options, uint64_t *ret_offset)
 {
-    struct allot_options plain = {.align = options->align, .tag = options->tag};
+    struct allot_options plain = {
+        .align = options->align, .tag = options->tag, .wait_ms = options->wait_ms};
     uint64_t fresh = 0;
 
     if (offset == 0 || offset > p->size || old_size > p->size - offset)

@@ -70,6 +70,7 @@ extern "C" {
 #define ALLOT_E_SHARED        (-19) /* others hold it too, so it cannot be changed */
 #define ALLOT_E_SESSION       (-20) /* no such session; the library says POOL_GONE for its own */
 #define ALLOT_E_FROZEN        (-21) /* it is frozen, so it cannot be changed */
+#define ALLOT_E_DEADLINE      (-22) /* it has waited for room in vain */
 /* Said by the library. */
 #define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
 #define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
@@ -157,11 +158,21 @@ struct allot_options {
     uint64_t align; /* bytes (for IDs: a number), a power of two; 0: 16 bytes, one page, one ID */
     uint32_t tag;   /* for the daemon's statistics */
     uint32_t flags; /* ALLOT_ZEROED */
+    /*
+     * Milliseconds to wait for room instead of being refused with NO_MEMORY or QUOTA; 0: not at
+     * all. Who waits in a pool is served in order of arrival, also by a daemon that comes after
+     * this one; but who does not wait may be served before. In vain it ends with DEADLINE, and
+     * allot_last_limit() tells what would have fitted then. The call takes as much longer than the
+     * session's time-out. Other calls of the session go on meanwhile, up to 255 of them. Not for
+     * batches (BATCH), nor at a place, where it is ignored.
+     */
+    uint64_t wait_ms;
 };
 
 /*
  * A block of `size` bytes, 1 or more. The memory is there: touching it never raises SIGBUS.
- * INVALID, NO_MEMORY, QUOTA (allot_last_limit() tells what would fit), COMMIT, DENIED, LIMIT.
+ * INVALID, NO_MEMORY, QUOTA, DEADLINE (allot_last_limit() tells what would fit), COMMIT, DENIED,
+ * LIMIT.
  */
 int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options *options,
                 uint64_t *ret_offset);
@@ -185,8 +196,8 @@ int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint
 /* How many bytes from `offset` on belong to the block: at least the size asked for. */
 int allot_usable_size(struct allot_pool *p, uint64_t offset, uint64_t *ret_size);
 
-/* What the calling thread's last NO_MEMORY or QUOTA refusal named: the largest size (count of pages
- * or IDs for those calls) that would have been granted. 0 before the first. */
+/* What the calling thread's last NO_MEMORY, QUOTA or DEADLINE refusal named: the largest size
+ * (count of pages or IDs for those calls) that would have been granted. 0 before the first. */
 uint64_t allot_last_limit(void);
 
 /* ---- batches ---- */

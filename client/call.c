@@ -660,7 +660,7 @@ int call_run(struct calls *s, Allot__Request *request, struct call *call)
     call->count = (unsigned)count;
     call->fd = -1;
     pthread_mutex_lock(&s->lock);
-    uint64_t deadline = deadline_in(s->timeout_ms);
+    uint64_t deadline = deadline_after(deadline_in(s->timeout_ms), call->wait_ms);
     int r = call->count > s->batch_max ? ALLOT_E_BATCH : 0;
     if (call->wants_fd)
         s->fds_wanted++;

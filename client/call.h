@@ -18,6 +18,7 @@ struct call {
     uint64_t *generations; /* likewise, or NULL */
     void *frame; /* CODEC_FRAME_MAX bytes for the reply as it came, or NULL where nobody wants it */
     bool wants_fd;
+    uint64_t wait_ms; /* that the daemon may take longer */
 
     size_t frame_size; /* 0: no reply with a frame came */
     int fd;            /* with wants_fd: the descriptor, the caller's to close, or -1 */

@@ -47,6 +47,16 @@ uint64_t deadline_in(int timeout_ms)
     return timeout_ms < 0 ? DEADLINE_NEVER : clock_now() + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
+uint64_t deadline_after(uint64_t deadline, uint64_t ms)
+{
+    uint64_t later;
+
+    if (__builtin_mul_overflow(ms, NS_PER_MS, &later) ||
+        __builtin_add_overflow(later, deadline, &later))
+        return DEADLINE_NEVER;
+    return later;
+}
+
 bool deadline_sleep(uint64_t deadline, uint64_t wait_ns)
 {
     uint64_t now = clock_now();

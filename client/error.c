@@ -26,14 +26,14 @@ _Static_assert(
         ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
         ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL &&
         ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION &&
-        ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN,
+        ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN && ALLOT_E_DEADLINE == -ALLOT__ERROR__E_DEADLINE,
     "allot.h and allot.proto disagree");
 
 static _Thread_local uint64_t last_limit;
 
 void error_note_limit(int code, uint64_t value)
 {
-    if (code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA)
+    if (code == ALLOT_E_NO_MEMORY || code == ALLOT_E_QUOTA || code == ALLOT_E_DEADLINE)
         last_limit = value;
 }
 
@@ -89,6 +89,8 @@ const char *allot_strerror(int code)
         return "others hold it too";
     case ALLOT_E_FROZEN:
         return "it is frozen";
+    case ALLOT_E_DEADLINE:
+        return "waited for room in vain";
     case ALLOT_E_TIMEOUT:
         return "timed out";
     case ALLOT_E_DISCONNECTED:

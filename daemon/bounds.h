@@ -22,6 +22,10 @@
 #define PARCELS_MAX 4096u
 /* Of one user's in one pool: so that no user alone fills it. */
 #define PARCELS_USER_MAX (PARCELS_MAX / 2)
+/* Requests that wait in one pool, and of one user's: a turn is looked for among all of them
+ * whenever something is freed, under the lock. */
+#define WAITS_MAX      1024u
+#define WAITS_USER_MAX (WAITS_MAX / 4)
 /* Access rules of one pool: read linearly when a session attaches. */
 #define RULES_MAX 64u
 /* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pending.h"
 
 /* What a peer that does not drain has still to get. */
 struct backlog {
@@ -195,6 +196,7 @@ void connections_add(struct connections *all, int fd)
 }
 
 static void on_resume(void *ctx);
+static void on_answered(void *ctx);
 static void on_died(void *ctx);
 
 /* The next peek starts at the first frame again. */
@@ -209,6 +211,7 @@ static void connect_session(struct connection *c, struct session *s)
 {
     c->session = s;
     s->resume = on_resume;
+    s->answered = on_answered;
     s->died = on_died;
     s->ctx = c;
 }
@@ -546,10 +549,12 @@ static void write_backlog(struct connection *c)
     backlog_free(b);
     c->backlog = NULL;
     /* on_resume() is to come; where it came already, what it announced is waiting to be served. */
-    if (c->session && (c->session->waiting || (c->session->ended && !c->session->reclaimed)))
+    if (c->session && (c->session->commit.running || (c->session->ended && !c->session->reclaimed)))
         uv_poll_stop(&c->poll);
     else
         uv_poll_start(&c->poll, UV_READABLE, on_event);
+    if (c->session)
+        on_answered(c);
 }
 
 static void on_event(uv_poll_t *handle, int status, int events)
@@ -575,6 +580,26 @@ static void on_resume(void *ctx)
         return; /* write_backlog() goes on, and reads then */
     uv_poll_start(&c->poll, UV_READABLE, on_event);
     read_rounds(c);
+}
+
+/* What waited for room has an answer, out of turn. */
+static void on_answered(void *ctx)
+{
+    struct connection *c = ctx;
+    struct replies *r = &c->all->service.replies;
+    const struct ledger_entry *entry;
+    uint64_t number;
+    bool more = true;
+
+    /* With a backlog, write_backlog() comes here. */
+    while (more && !c->backlog) {
+        replies_reset(r);
+        while (!replies_full(r) && (more = pending_answer(c->session, &number, &entry)))
+            replies_add(r, number, (Allot__Error)(uint32_t)entry->result, entry->value,
+                        entry->generation);
+        if (!finish_round(c, (struct round){0}))
+            return;
+    }
 }
 
 static void on_died(void *ctx)

@@ -303,7 +303,7 @@ void ledger_entry_begin(struct ledger_entry *entry, uint64_t number, Allot__Op o
     atomic_store_explicit(&entry->result, 0, memory_order_release);
     entry->op = (uint32_t)op;
     entry->pool = pool;
-    entry->old_word = 0;
+    atomic_store_explicit(&entry->old_word, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->new_word, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->number, number, memory_order_release);
 }
@@ -313,9 +313,45 @@ void ledger_entry_intend(struct ledger_entry *entry, uint32_t record, uint32_t r
 {
     entry->record = record;
     entry->reference = reference;
-    entry->old_word = old_word;
+    atomic_store_explicit(&entry->old_word, old_word, memory_order_relaxed);
     /* The two words differ, so an entry whose words are equal intends nothing yet. */
     atomic_store_explicit(&entry->new_word, new_word, memory_order_release);
+}
+
+void ledger_entry_wait(struct ledger_entry *entry, const struct ledger_wait *wait)
+{
+    uint64_t word = LEDGER_WAITS | (uint64_t)__builtin_ctzll(wait->align) << 48 | wait->size;
+
+    entry->value = wait->deadline;
+    entry->generation = (uint64_t)wait->arrival << 32 | wait->tag;
+    /* In this order: new_word alone is no reference's word, so nothing has happened then. */
+    atomic_store_explicit(&entry->new_word, word, memory_order_release);
+    atomic_store_explicit(&entry->old_word, word, memory_order_release);
+}
+
+struct ledger_wait ledger_entry_waiting(const struct ledger_entry *entry)
+{
+    return (struct ledger_wait){
+        .size = entry->old_word & LEDGER_SIZE_MAX,
+        .align = 1ull << (entry->old_word >> 48 & 63),
+        .deadline = entry->value,
+        .arrival = (uint32_t)(entry->generation >> 32),
+        .tag = (uint32_t)entry->generation,
+    };
+}
+
+bool ledger_entry_has_waited(const struct ledger_entry *entry)
+{
+    return entry->number && entry->old_word & LEDGER_WAITS &&
+           (entry->op == ALLOT__OP__OP_ALLOC || entry->op == ALLOT__OP__OP_ALLOC_PAGES ||
+            entry->op == ALLOT__OP__OP_ALLOC_IDS);
+}
+
+void ledger_entry_refuse(struct ledger_entry *entry, Allot__Error error, uint64_t value)
+{
+    atomic_store_explicit(&entry->new_word, LEDGER_REFUSES | (uint64_t)error << 48 | value,
+                          memory_order_release);
+    ledger_entry_finish(entry, error, value, 0);
 }
 
 /* Whether the committing store of an entry happened, and what its answer carries. */
@@ -378,6 +414,11 @@ void ledger_journal_settle(const struct ledger *ledger, unsigned slot)
             continue;
         if (entry_committed(ledger, e, &value, &generation))
             ledger_entry_finish(e, ALLOT__ERROR__E_OK, value, generation);
+        else if (ledger_entry_has_waited(e) && e->new_word >= LEDGER_REFUSES)
+            ledger_entry_finish(e, (Allot__Error)(e->new_word >> 48 & 63),
+                                e->new_word & LEDGER_SIZE_MAX, 0);
+        else if (ledger_entry_has_waited(e))
+            atomic_store_explicit(&e->new_word, e->old_word, memory_order_release);
         else
             atomic_store_explicit(&e->number, 0, memory_order_release);
     }

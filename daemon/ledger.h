@@ -107,7 +107,7 @@ struct ledger_entry {
     uint32_t pool;
     uint32_t record;
     uint32_t reference;
-    uint64_t old_word;         /* what the committing store replaces … */
+    _Atomic uint64_t old_word; /* what the committing store replaces … */
     _Atomic uint64_t new_word; /* … and by what */
     uint64_t value;            /* the answer's value */
     uint64_t generation;       /* the answer's, for a grant */
@@ -115,6 +115,25 @@ struct ledger_entry {
 };
 
 #define LEDGER_ANSWERED (1ull << 32)
+
+/*
+ * A grant that waits has no result, and lies in the fields that it does not need yet: old_word is
+ * LEDGER_WAITS | align_log2 << 48 | size, `value` the deadline, `generation` arrival << 32 | tag.
+ * While nothing is intended, new_word is the same as old_word. What ends it is one store of another
+ * new_word: the reference's word, if that becomes live, or LEDGER_REFUSES | error << 48 | value.
+ */
+#define LEDGER_WAITS    (1ull << 63)
+#define LEDGER_REFUSES  (3ull << 62)
+#define LEDGER_SIZE_MAX ((1ull << 48) - 1)
+
+/* What an entry that waits holds. */
+struct ledger_wait {
+    uint64_t size;
+    uint64_t align;
+    uint64_t deadline; /* CLOCK_MONOTONIC in ns */
+    uint32_t arrival;
+    uint32_t tag;
+};
 
 struct ledger_session {
     _Atomic uint64_t id; /* 0: the slot is free */
@@ -220,10 +239,25 @@ static inline void ledger_entry_finish(struct ledger_entry *entry, Allot__Error 
     atomic_store_explicit(&entry->result, LEDGER_ANSWERED | (uint64_t)error, memory_order_release);
 }
 
+/* The entry, begun, waits from now on. size is LEDGER_SIZE_MAX at most. */
+void ledger_entry_wait(struct ledger_entry *entry, const struct ledger_wait *wait);
+/* What it waits for. */
+struct ledger_wait ledger_entry_waiting(const struct ledger_entry *entry);
+/* Whether it has ever waited; without a result it still does. */
+bool ledger_entry_has_waited(const struct ledger_entry *entry);
+
+static inline bool ledger_entry_waits(const struct ledger_entry *entry)
+{
+    return !entry->result && ledger_entry_has_waited(entry);
+}
+
+/* The answer to one that waits, if it is an error: `value` is LEDGER_SIZE_MAX at most. */
+void ledger_entry_refuse(struct ledger_entry *entry, Allot__Error error, uint64_t value);
+
 /*
  * After a crash: gives every entry without a result the result of what was committed. An operation
  * that was not committed has not happened; its entry is emptied, so that the same request runs
- * anew.
+ * anew, or waits on.
  */
 void ledger_journal_settle(const struct ledger *ledger, unsigned slot);
 

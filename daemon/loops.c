@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pending.h"
 
 struct worker {
     uv_loop_t loop;
@@ -162,6 +163,9 @@ int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct 
         } else if (fd >= 0) {
             drop_client(fd, id);
         }
+        rc = s ? pending_adopt(s, s->connected) : 0;
+        if (rc)
+            return rc;
     }
     expiry_by(&loops->workers[0].connections.service.expiry,
               0); /* parcels that are late, or to come */

@@ -10,6 +10,10 @@
  * and leaks nothing: the store of the reference decides, the journal tells which way, allocators
  * and sums are derived.
  *
+ * A grant that may wait is queued where it finds no room; from then on its journal entry says what
+ * it asked for, until it has it or is refused. Whatever frees something rings whose turn it is; the
+ * session's own loop then tries (pending.c).
+ *
  * What it is not: it does not judge rights (service.c) nor wait for memory (the caller does,
  * between pool_execute() and pool_finish(), without any lock).
  *
@@ -76,7 +80,10 @@ static void answer(struct pool_operation *o, int rc, uint64_t value)
 {
     o->error = (Allot__Error)-rc;
     o->value = value;
-    ledger_entry_finish(o->entry, o->error, value, o->generation);
+    if (rc && ledger_entry_waits(o->entry))
+        ledger_entry_refuse(o->entry, o->error, value);
+    else
+        ledger_entry_finish(o->entry, o->error, value, o->generation);
 }
 
 /* ---- allocators, by kind ---- */
@@ -271,7 +278,8 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     r->kind = (uint8_t)op_kind(o->op);
     r->align_log2 = (uint8_t)__builtin_ctzll(o->align);
     uint64_t word = ledger_reference_word(o->slot, r->generation, record);
-    ledger_entry_intend(o->entry, record, reference, 0, word);
+    /* One that has waited keeps what it asked for until it has it. */
+    ledger_entry_intend(o->entry, record, reference, o->entry->old_word, word);
     records_commit(&pool->records, record, reference, word);
     pool_count_in(pool, r);
     pool_hold(pool, r, o->slot);
@@ -280,9 +288,101 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     answer(o, 0, o->position);
 }
 
-static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
+/* The largest size that would be granted to the user now, in the request's unit. */
+static uint64_t would_fit(struct pool *pool, const struct pool_operation *o)
+{
+    uint64_t most = largest(pool, o->op, o->align);
+    uint64_t left = op_kind(o->op) == RECORD_IDS ? UINT64_MAX : quota_left(pool, o->uid);
+
+    return (left < most ? left : most) / op_unit(pool, o->op);
+}
+
+/* Takes `size` from the allocator and the user's quota. */
+static int reserve(struct pool *pool, struct pool_operation *o, uint64_t size)
 {
     enum record_kind kind = op_kind(o->op);
+
+    if (pool->records.live >= pool->config.allocations_max || !tally_reserve(&pool->users) ||
+        !tally_reserve(&pool->tags))
+        return -ALLOT__ERROR__E_LIMIT;
+    if (kind_bytes(kind, size) > quota_left(pool, o->uid))
+        return -ALLOT__ERROR__E_QUOTA;
+    int rc = take(pool, o->op, size, o->align, &o->position);
+    if (!rc)
+        tally_add(&pool->users, o->uid, kind_bytes(kind, size), kind_ids(kind, size));
+    return rc;
+}
+
+static bool is_for_want_of_room(int rc)
+{
+    return rc == ALLOT_E_NO_MEMORY || rc == -ALLOT__ERROR__E_QUOTA;
+}
+
+/* What follows a reservation, or its failure for good. */
+static enum pool_step reserved(struct pool *pool, struct pool_operation *o, uint64_t size, int rc)
+{
+    if (rc)
+        answer(o, rc, is_for_want_of_room(rc) ? would_fit(pool, o) : 0);
+    else if (op_kind(o->op) != RECORD_IDS && needs_commit(pool, o, o->position, size))
+        return POOL_COMMIT;
+    else
+        grant(pool, o, size);
+    return POOL_DONE;
+}
+
+/* ---- waiting ---- */
+
+/* Whether it might be granted when nobody holds anything. */
+static bool is_worth_waiting(const struct pool *pool, const struct pool_operation *o, uint64_t size)
+{
+    if (op_kind(o->op) == RECORD_IDS)
+        return size <= pool->info->ids;
+    return size < pool->info->size_max && size <= pool->config.quota;
+}
+
+static struct wait *turn(const struct pool *pool, bool for_ids)
+{
+    return waits_turn(&pool->waits, for_ids, quota_left);
+}
+
+static void leave_queue(struct pool *pool, struct wait *w)
+{
+    waits_remove(&pool->waits, w);
+    w->pool = NULL;
+    pool->freed = true; /* the turn has come to another */
+}
+
+/* Queues the request, and, where it is its turn at once, tries it. */
+static int reserve_or_wait(struct pool *pool, struct pool_operation *o, uint64_t size)
+{
+    struct wait *w = o->wait;
+    int rc = ALLOT_E_NO_MEMORY;
+
+    if (!w || !is_worth_waiting(pool, o, size)) {
+        o->wait = NULL;
+        return reserve(pool, o, size);
+    }
+    w->pool = pool;
+    w->op = o->op;
+    w->size = o->size;
+    w->align = o->align;
+    w->tag = o->tag;
+    w->deadline = o->deadline;
+    w->charge = kind_bytes(op_kind(o->op), size);
+    w->arrival = ++pool->waits.arrivals;
+    if (!waits_add(&pool->waits, w)) {
+        w->pool = NULL;
+        return -ALLOT__ERROR__E_LIMIT;
+    }
+    if (turn(pool, op_kind(o->op) == RECORD_IDS) == w)
+        rc = reserve(pool, o, size);
+    if (!is_for_want_of_room(rc))
+        leave_queue(pool, w);
+    return rc;
+}
+
+static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
+{
     uint64_t size;
     int rc = check_grant(pool, o, &size);
 
@@ -291,34 +391,108 @@ static enum pool_step alloc_locked(struct pool *pool, struct pool_operation *o)
         answer(o, rc, 0);
         return POOL_DONE;
     }
-    if (pool->records.live >= pool->config.allocations_max || !tally_reserve(&pool->users) ||
-        !tally_reserve(&pool->tags)) {
-        answer(o, -ALLOT__ERROR__E_LIMIT, 0);
-        return POOL_DONE;
+    rc = reserve_or_wait(pool, o, size);
+    if (!o->wait || !o->wait->pool)
+        return reserved(pool, o, size, rc);
+    struct ledger_wait wait = {.size = o->size,
+                               .align = o->align,
+                               .deadline = o->deadline,
+                               .arrival = o->wait->arrival,
+                               .tag = o->tag};
+    ledger_entry_wait(o->entry, &wait);
+    return POOL_WAIT;
+}
+
+static struct pool_operation operation_of(const struct pool *pool, const struct wait *w)
+{
+    return (struct pool_operation){.op = w->op,
+                                   .slot = w->slot,
+                                   .uid = w->uid,
+                                   .entry = ledger_entry(pool->ledger, w->slot, w->number),
+                                   .size = w->size,
+                                   .align = w->align,
+                                   .tag = w->tag};
+}
+
+enum pool_step pool_try_wait(struct pool *pool, unsigned slot, struct pool_operation *ret,
+                             struct wait **ret_wait)
+{
+    enum pool_step step = POOL_WAIT;
+
+    make_room(pool);
+    pool_lock(pool);
+    for (int for_ids = 0; for_ids < 2 && step == POOL_WAIT; for_ids++) {
+        struct wait *w = turn(pool, for_ids);
+        if (!w || w->slot != slot)
+            continue;
+        *ret = operation_of(pool, w);
+        uint64_t size = w->size * op_unit(pool, w->op);
+        int rc = reserve(pool, ret, size);
+        if (is_for_want_of_room(rc))
+            continue;
+        leave_queue(pool, w);
+        *ret_wait = w;
+        step = reserved(pool, ret, size, rc);
     }
-    uint64_t left = quota_left(pool, o->uid);
-    if (kind_bytes(kind, size) > left) {
-        uint64_t most = largest(pool, o->op, o->align);
-        answer(o, -ALLOT__ERROR__E_QUOTA, (left < most ? left : most) / op_unit(pool, o->op));
-        return POOL_DONE;
+    pool_ring_and_unlock(pool);
+    return step;
+}
+
+void pool_refuse_wait(struct pool *pool, struct wait *wait, Allot__Error why)
+{
+    struct pool_operation o = operation_of(pool, wait);
+
+    pool_lock(pool);
+    leave_queue(pool, wait);
+    ledger_entry_refuse(o.entry, why, why == ALLOT__ERROR__E_DEADLINE ? would_fit(pool, &o) : 0);
+    pool_ring_and_unlock(pool);
+}
+
+void pool_forget_wait(struct pool *pool, struct wait *wait)
+{
+    pool_lock(pool);
+    leave_queue(pool, wait);
+    pool_ring_and_unlock(pool);
+}
+
+void pool_adopt_wait(struct pool *pool, struct wait *wait, struct ledger_entry *entry)
+{
+    struct ledger_wait left = ledger_entry_waiting(entry);
+
+    pool_lock(pool);
+    wait->op = (Allot__Op)entry->op;
+    wait->size = left.size;
+    wait->align = left.align;
+    wait->tag = left.tag;
+    wait->deadline = left.deadline;
+    wait->charge = kind_bytes(op_kind(wait->op), left.size * op_unit(pool, wait->op));
+    wait->arrival = left.arrival;
+    wait->pool = pool;
+    if (!waits_add(&pool->waits, wait)) {
+        wait->pool = NULL;
+        ledger_entry_refuse(entry, ALLOT__ERROR__E_LIMIT, 0);
     }
-    rc = take(pool, o->op, size, o->align, &o->position);
-    if (rc) {
-        uint64_t most = rc == ALLOT_E_NO_MEMORY ? largest(pool, o->op, o->align) : 0;
-        answer(o, rc, most / op_unit(pool, o->op));
-        return POOL_DONE;
+    if (!pool->waits.arrivals || (int32_t)(left.arrival - pool->waits.arrivals) > 0)
+        pool->waits.arrivals = left.arrival;
+    pool_unlock(pool);
+}
+
+void pool_ring_and_unlock(struct pool *pool)
+{
+    for (int for_ids = 0; for_ids < 2 && pool->freed && pool->waits.count; for_ids++) {
+        const struct wait *w = turn(pool, for_ids);
+        if (w)
+            w->ring(w->ctx);
     }
-    tally_add(&pool->users, o->uid, kind_bytes(kind, size), kind_ids(kind, size));
-    if (kind != RECORD_IDS && needs_commit(pool, o, o->position, size))
-        return POOL_COMMIT;
-    grant(pool, o, size);
-    return POOL_DONE;
+    pool->freed = false;
+    pool_unlock(pool);
 }
 
 static void undo_alloc(struct pool *pool, struct pool_operation *o)
 {
     uint64_t size = o->size * op_unit(pool, o->op);
 
+    pool->freed = true;
     give_back(pool, op_kind(o->op), o->position, size, o->align);
     tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                  kind_ids(op_kind(o->op), size));
@@ -372,6 +546,7 @@ static void release(struct pool *pool, uint32_t record, uint32_t reference)
         parcels_remove(&pool->parcels, ledger_reference_index(word));
     if (!records_drop(&pool->records, reference))
         return;
+    pool->freed = true;
     pool_count_out(pool, r);
     give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
 }
@@ -546,6 +721,7 @@ static void resize(struct pool *pool, struct pool_operation *o, uint32_t record,
     tally_resize(&pool->tags, r->tag, old, o->size);
     pool->holdings[o->slot].bytes += o->size - old; /* nobody else holds it */
     pool->used_bytes += o->size - old;
+    pool->freed = o->size < old;
     answer(o, 0, o->position);
 }
 
@@ -590,6 +766,7 @@ static void undo_resize(struct pool *pool, const struct pool_operation *o)
     if (allot_heap_realloc(&pool->heap, o->position, o->size, 1ull << r->align_log2, r->size))
         pool_panic(pool, "a block cannot be made as small as it was");
     tally_resize(&pool->users, r->uid, o->size, r->size);
+    pool->freed = true;
 }
 
 /* The memory is there, but while it came another may have acquired the block, or frozen it. */
@@ -635,6 +812,7 @@ static void add_memory_locked(struct pool *pool, struct pool_operation *o)
     if (!rc) {
         ledger_entry_intend(o->entry, 0, 0, old, old + bytes);
         atomic_store_explicit(&pool->info->size, old + bytes, memory_order_release);
+        pool->freed = true;
     }
     answer(o, rc, pool->info->size);
 }
@@ -678,7 +856,7 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
         assert(o->op == ALLOT__OP__OP_ADD_MEMORY);
         add_memory_locked(pool, o);
     }
-    pool_unlock(pool);
+    pool_ring_and_unlock(pool);
     return step;
 }
 
@@ -704,7 +882,7 @@ void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
         else
             grant(pool, o, o->size * op_unit(pool, o->op));
     }
-    pool_unlock(pool);
+    pool_ring_and_unlock(pool);
     if (rc)
         log_warning("pool %s: cannot commit %llu bytes: %s", pool->info->name,
                     (unsigned long long)o->commit_size, strerror(-rc));
@@ -714,7 +892,7 @@ void pool_abandon(struct pool *pool, struct pool_operation *o)
 {
     pool_lock(pool);
     undo(pool, o);
-    pool_unlock(pool);
+    pool_ring_and_unlock(pool);
 }
 
 static void drop(struct pool *pool, uint32_t reference)
@@ -736,7 +914,7 @@ bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max)
         drop(pool, parcels_reference(&pool->parcels, parcel));
         max--;
     }
-    pool_unlock(pool);
+    pool_ring_and_unlock(pool);
     return reference != RECORDS_NONE || parcel != PARCELS_NONE;
 }
 
@@ -753,6 +931,6 @@ uint64_t pool_expire(struct pool *pool, uint64_t now, unsigned max)
         drop(pool, parcels_reference(&pool->parcels, parcel));
         next = UINT64_MAX;
     }
-    pool_unlock(pool);
+    pool_ring_and_unlock(pool);
     return next;
 }

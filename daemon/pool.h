@@ -18,6 +18,7 @@
 #include "parcels.h"
 #include "records.h"
 #include "tally.h"
+#include "waits.h"
 
 /* What one session holds in the pool. */
 struct pool_holding {
@@ -44,6 +45,8 @@ struct pool {
     struct allot_heap heap;
     struct records records;
     struct parcels parcels;
+    struct waits waits;
+    bool freed; /* since those that wait were last rung */
     struct tally tags;
     struct tally users;
     struct pool_holding *holdings;   /* SESSIONS_MAX */
@@ -66,6 +69,7 @@ struct pool_operation {
     uint64_t receiver;      /* of a parcel: the session's ID, or 0 for anyone */
     unsigned receiver_slot; /* and its slot, if it still is */
     uint64_t deadline;      /* clock.h; 0: none */
+    struct wait *wait;      /* where the request may wait; else NULL */
     Allot__Error error;     /* the answer */
     uint64_t value;
     uint64_t commit_offset; /* with POOL_COMMIT: what needs memory first */
@@ -75,6 +79,7 @@ struct pool_operation {
 enum pool_step {
     POOL_DONE,   /* answered: error and value are set, the entry is finished */
     POOL_COMMIT, /* reserved: commit the range, without any lock, and call pool_finish() */
+    POOL_WAIT,   /* its `wait` is in the queue, and the entry says so */
 };
 
 /*
@@ -101,6 +106,17 @@ bool pool_reclaim(struct pool *pool, unsigned slot, unsigned max);
 /* Drops up to `max` parcels whose deadline is `now` or earlier: when the next is due, UINT64_MAX
  * where there is none. */
 uint64_t pool_expire(struct pool *pool, uint64_t now, unsigned max);
+
+/* Where it is the turn of a request of this session that waits, carries it out: DONE or COMMIT as
+ * above, with *ret_wait out of the queue; else WAIT. */
+enum pool_step pool_try_wait(struct pool *pool, unsigned slot, struct pool_operation *ret,
+                             struct wait **ret_wait);
+/* Ends one that waits with an error; its entry is answered. */
+void pool_refuse_wait(struct pool *pool, struct wait *wait, Allot__Error why);
+/* Ends it without an answer. */
+void pool_forget_wait(struct pool *pool, struct wait *wait);
+/* Enters what an earlier daemon left waiting, where it was. */
+void pool_adopt_wait(struct pool *pool, struct wait *wait, struct ledger_entry *entry);
 
 /* What the process may do now. Rules change only by pool_configure(). */
 Allot__Access pool_access(struct pool *pool, const struct peer *peer);
@@ -145,6 +161,9 @@ void pool_hold(struct pool *pool, const struct ledger_record *record, unsigned s
 void pool_unhold(struct pool *pool, const struct ledger_record *record, unsigned slot);
 /* [position, position+size), whole pages, is backed with memory. */
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size);
+
+/* Where something has been freed: rings those that wait and have their turn now. Then unlocks. */
+void pool_ring_and_unlock(struct pool *pool);
 
 /* Recounts allocators, ledger and sums against each other; with no reservation outstanding. True
  * where all agree; else the log says what does not. */

@@ -23,6 +23,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "pending.h"
 #include "region.h"
 
 /* Commits up to this many bytes are done at once (25 µs); more is handed to another thread. */
@@ -110,7 +111,7 @@ static enum service_step serve_hello(struct service *service, struct session **s
     }
     replies_message(&service->replies, &reply, -1);
     /* A session that is taken up may be in the middle of something. */
-    return *session && (*session)->waiting ? SERVICE_PAUSE : SERVICE_DONE;
+    return *session && (*session)->commit.running ? SERVICE_PAUSE : SERVICE_DONE;
 }
 
 /* ---- lists and attaching: answered by a message of their own ---- */
@@ -267,7 +268,14 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
     o.position = item < request->n_positions ? request->positions[item] : 0;
     o.size = item < request->n_sizes ? request->sizes[item] : 0;
     o.generation = item < request->n_generations ? request->generations[item] : 0;
-    if (pool_execute(pool, &o) == POOL_COMMIT) {
+    if (o.deadline && o.op != ALLOT__OP__OP_SEND)
+        o.wait = pending_wait(s, request->number);
+    enum pool_step step = pool_execute(pool, &o);
+    if (step == POOL_WAIT) {
+        pending_begin(s, o.wait);
+        return true;
+    }
+    if (step == POOL_COMMIT) {
         if (o.commit_size > COMMIT_INLINE_MAX) {
             session_commit(s, pool, &o);
             return false;
@@ -294,7 +302,7 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
         if (entry->number == number && entry->result) {
             replies_add(&service->replies, number, (Allot__Error)(uint32_t)entry->result,
                         entry->value, entry->generation);
-        } else {
+        } else if (entry->number != number || !ledger_entry_waits(entry)) {
             ledger_entry_begin(entry, number, request->op, pool ? pool->index : 0);
             atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
             if (refused) {
@@ -363,6 +371,19 @@ static bool in_sequence(const struct session *s, const Allot__Request *request)
     return number != 0 && number < s->next && s->next - number <= CODEC_INFLIGHT_MAX;
 }
 
+/* Whether the request would take the place in the journal of one that waits. */
+static bool displaces(const struct session *s, const Allot__Request *request, unsigned count)
+{
+    for (unsigned i = 0; s->pending && i < count; i++) {
+        const struct ledger_entry *entry =
+            ledger_entry(&s->all->store->ledger, s->slot, request->number + i);
+        if (ledger_entry_waits(entry) &&
+            (entry->number != request->number + i || entry->op != (uint32_t)request->op))
+            return true;
+    }
+    return false;
+}
+
 static enum service_step serve(struct service *service, struct session *s,
                                const Allot__Request *request, unsigned count)
 {
@@ -411,7 +432,7 @@ enum service_step service_request(struct service *service, struct session **sess
     if (request->op == ALLOT__OP__OP_PING && request->tag == ALLOTD_CRASH_TAG)
         abort();
 #endif
-    if (!in_sequence(*session, request)) {
+    if (!in_sequence(*session, request) || displaces(*session, request, (unsigned)count)) {
         service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_SEQUENCE);
         return SERVICE_DONE;
     }

@@ -25,12 +25,10 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "region.h"
+#include "pending.h"
 
 /* References dropped in a row, before the loop serves others: about 0.2 ms. */
 #define RECLAIM_SLICE 1024u
-/* Memory committed in a row by a thread of the pool: about 2 ms. */
-#define COMMIT_PIECE (16ull << 20)
 
 int sessions_init(struct sessions *all, struct store *store, unsigned max)
 {
@@ -47,6 +45,7 @@ static void session_free_when_done(struct session *s)
 {
     if (s->handles > 0 || s->connected)
         return;
+    pending_free(s);
     free(s);
 }
 
@@ -69,6 +68,12 @@ static void close_handles(struct session *s)
         return;
     uv_close((uv_handle_t *)&s->death, on_handle_closed);
     uv_close((uv_handle_t *)&s->reclaim, on_handle_closed);
+    s->handles += pending_close(s, on_handle_closed);
+}
+
+static bool is_busy(const struct session *s)
+{
+    return s->commit.running || pending_is_busy(s);
 }
 
 /* Nothing is held any more: the slot goes back, and then, when the connection is gone, the rest. */
@@ -90,8 +95,6 @@ static void on_reclaim(uv_idle_t *handle)
 {
     struct session *s = handle->data;
 
-    if (s->waiting)
-        return; /* on_committed() comes first */
     for (unsigned i = 0; i < POOLS_MAX; i++)
         if (s->all->store->pools[i] &&
             pool_reclaim(s->all->store->pools[i], s->slot, RECLAIM_SLICE))
@@ -109,7 +112,18 @@ void session_end(struct session *s)
     s->ended = true;
     s->all->store->ledger.sessions[s->slot].ended = 1;
     uv_poll_stop(&s->death);
-    if (!s->waiting)
+    pending_leave(s);
+    s->commit.stop = true;
+    session_idle(s);
+}
+
+void session_idle(struct session *s)
+{
+    if (is_busy(s))
+        return;
+    if (s->abandoned)
+        close_handles(s);
+    else
         uv_idle_start(&s->reclaim, on_reclaim);
 }
 
@@ -334,6 +348,7 @@ static bool has_attached(const struct session *s)
 void session_disconnected(struct session *s, bool leaving)
 {
     s->connected = false;
+    pending_disconnected(s);
     if (s->reclaimed)
         session_free_when_done(s);
     else if (!has_attached(s) && !s->resuming && !leaving)
@@ -351,58 +366,34 @@ void sessions_abandon(struct sessions *all, const uv_loop_t *loop)
         all->count--;
         s->abandoned = true;
         uv_idle_stop(&s->reclaim);
-        if (!s->waiting)
-            close_handles(s);
+        pending_leave(s);
+        s->commit.stop = true;
+        session_idle(s);
     }
     pthread_mutex_unlock(&all->lock);
 }
 
 /* ---- memory ---- */
 
-static void commit_piece(uv_work_t *work)
+static void on_committed(struct commit *c)
 {
-    struct session *s = work->data;
-    uint64_t left = s->operation.commit_size - s->committed;
-    uint64_t piece = left < COMMIT_PIECE ? left : COMMIT_PIECE;
+    struct session *s = c->ctx;
 
-    s->commit_rc = region_commit(s->pool->fd, s->operation.commit_offset + s->committed, piece);
-    s->committed += piece;
-}
-
-static void on_committed(uv_work_t *work, int status)
-{
-    struct session *s = work->data;
-
-    if (!s->ended && !s->abandoned && !s->commit_rc && !status &&
-        s->committed < s->operation.commit_size) {
-        uv_queue_work(work->loop, work, commit_piece, on_committed);
+    if (c->stop) {
+        pool_abandon(c->pool, &c->operation);
+        session_idle(s);
         return;
     }
-    s->waiting = false;
-    if (s->abandoned) {
-        pool_abandon(s->pool, &s->operation);
-        close_handles(s);
-        return;
-    }
-    if (s->ended) {
-        pool_abandon(s->pool, &s->operation);
-        uv_idle_start(&s->reclaim, on_reclaim);
-        return;
-    }
-    pool_finish(s->pool, &s->operation, status ? status : s->commit_rc);
+    pool_finish(c->pool, &c->operation, c->rc);
     if (s->connected)
         s->resume(s->ctx);
 }
 
 void session_commit(struct session *s, struct pool *pool, const struct pool_operation *operation)
 {
-    assert(!s->waiting);
-    s->waiting = true;
-    s->pool = pool;
-    s->operation = *operation;
-    s->committed = 0;
-    s->work.data = s;
-    uv_queue_work(s->loop, &s->work, commit_piece, on_committed);
+    s->commit.finished = on_committed;
+    s->commit.ctx = s;
+    commit_start(&s->commit, s->loop, pool, operation);
 }
 
 void session_refresh_access(struct session *s)

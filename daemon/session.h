@@ -14,9 +14,11 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "commit.h"
 #include "peer.h"
 #include "store.h"
 
+struct pending;
 struct session;
 
 /* All sessions, live and ending, by slot. */
@@ -46,25 +48,23 @@ struct session {
     atomic_uint_least64_t bytes_sent;
     atomic_bool connected;
 
-    bool waiting; /* an operation waits for memory: `operation`, in `pool` */
-    struct pool_operation operation;
-    struct pool *pool;
-    uint64_t committed; /* bytes of it so far */
-    int commit_rc;
+    struct commit commit;    /* memory that an operation waits for */
+    struct pending *pending; /* requests that wait for room; NULL before the first */
 
     bool ended;     /* what it holds is void; being reclaimed */
     bool reclaimed; /* nothing is left of it */
     bool abandoned; /* the daemon stops */
     bool resuming;  /* its connection closes because it has another one */
 
-    /* To the connection: the waiting or the reclaiming is over; the process is gone. */
+    /* To the connection: the committing or the reclaiming is over; what waited for room has been
+     * answered; the process is gone. */
     void (*resume)(void *ctx);
+    void (*answered)(void *ctx);
     void (*died)(void *ctx);
     void *ctx;
 
     uv_poll_t death;
     uv_idle_t reclaim;
-    uv_work_t work;
     unsigned handles; /* not closed yet */
 };
 
@@ -104,9 +104,12 @@ void session_disconnected(struct session *s, bool leaving);
 /* Goodbye: everything it holds is reclaimed, in slices; then `resume` is called once. */
 void session_end(struct session *s);
 
-/* Commits what s->operation wants without holding up the loop; the operation is then finished and
- * `resume` called. */
+/* Commits what the operation wants without holding up the loop; it is then finished and `resume`
+ * called. */
 void session_commit(struct session *s, struct pool *pool, const struct pool_operation *operation);
+
+/* Committing for a session that has ended, or been abandoned, is over. */
+void session_idle(struct session *s);
 
 /* Looks the rights up again where the rules may have changed. */
 void session_refresh_access(struct session *s);

@@ -154,6 +154,14 @@ static int items(size_t count, size_t other)
     return (int)count;
 }
 
+/* Of a grant: one item where it may wait, so that each item waits by itself. */
+static int grants(const Allot__Request *r)
+{
+    if (r->deadline_ms && r->n_sizes > 1)
+        return -ALLOT__ERROR__E_BATCH;
+    return items(r->n_sizes, r->n_sizes);
+}
+
 int codec_request_count(const Allot__Request *r)
 {
     switch (r->op) {
@@ -169,7 +177,7 @@ int codec_request_count(const Allot__Request *r)
     case ALLOT__OP__OP_ALLOC:
     case ALLOT__OP__OP_ALLOC_PAGES:
     case ALLOT__OP__OP_ALLOC_IDS:
-        return items(r->n_sizes, r->n_sizes);
+        return grants(r);
     case ALLOT__OP__OP_FREE:
     case ALLOT__OP__OP_FREE_PAGES:
     case ALLOT__OP__OP_FREE_IDS:

@@ -535,6 +535,14 @@ static void test_codec__counts_of_each_operation(void **state)
         if (rows[i].count >= 0)
             seen[rows[i].op] = true;
     }
+    /* What may wait waits by itself. */
+    Allot__Request request = ALLOT__REQUEST__INIT;
+    request.op = ALLOT__OP__OP_ALLOC;
+    request.deadline_ms = 1;
+    request.n_sizes = 1;
+    assert_int_equal(codec_request_count(&request), 1);
+    request.n_sizes = 2;
+    assert_int_equal(codec_request_count(&request), B);
     /* A new operation is counted, and tested, or this fails. */
     assert_int_equal(protobuf_c_enum_descriptor_get_value(&allot__op__descriptor,
                                                           (int)allot__op__descriptor.n_values - 1)

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests that wait for room: in order of arrival, to their deadline, across the daemon's death
+ * and their own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../unit/support.h"
+#include "allot.h"
+#include "fixture.h"
+#include "wire.h"
+
+#define WAITERS 10u
+#define PAGES   255u /* of 1 MiB, but for the first */
+#define LONG_MS 600000u
+
+static struct wire w;
+static struct wire others[WAITERS];
+static uint64_t taken[PAGES];
+
+static const struct fixture_setup lost = {
+    .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 1M\n"
+              "[pool quota]\nsize_max = 1M\nquota = 512K\n"};
+
+static void start(struct fixture *f, bool keep)
+{
+    struct fixture_setup setup = lost;
+
+    setup.keep_clients = keep;
+    fixture_open(f, &setup);
+    fixture_start(f);
+}
+
+static int setup(void **state)
+{
+    fixture_setup_bare(state);
+    start(*state, false);
+    return 0;
+}
+
+#define waiting_test(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+
+/* Takes all pages of the pool, one by one. */
+static void fill(struct wire *v, uint32_t pool)
+{
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC_PAGES, pool);
+    Allot__Error errors[PAGES];
+    uint64_t ones[PAGES];
+
+    for (unsigned i = 0; i < PAGES; i++)
+        ones[i] = 1;
+    r.sizes = ones;
+    r.n_sizes = PAGES;
+    wire_run(v, &r, PAGES, errors, taken);
+    for (unsigned i = 0; i < PAGES; i++)
+        check_equal(errors[i], ALLOT__ERROR__E_OK);
+}
+
+static void free_page(struct wire *v, uint32_t pool, uint64_t position)
+{
+    check_equal(wire_item(v, ALLOT__OP__OP_FREE_PAGES, pool, position, 1, 0, NULL),
+                ALLOT__ERROR__E_OK);
+}
+
+/* Asks for pages, or IDs, and waits: the number under which the answer will come. */
+static uint64_t ask(struct wire *v, Allot__Op op, uint32_t pool, uint64_t size, uint64_t ms)
+{
+    Allot__Request r = wire_request(op, pool);
+
+    r.number = v->next++;
+    r.sizes = &size;
+    r.n_sizes = 1;
+    r.deadline_ms = ms;
+    wire_send(v, &r);
+    return r.number;
+}
+
+static uint64_t ask_pages(struct wire *v, uint32_t pool, uint64_t pages)
+{
+    return ask(v, ALLOT__OP__OP_ALLOC_PAGES, pool, pages, LONG_MS);
+}
+
+/* What was asked before it has been looked at. */
+static void settle(struct wire *v)
+{
+    check_equal(wire_ping(v), ALLOT__ERROR__E_OK);
+}
+
+static Allot__Error answer(struct wire *v, uint64_t number, uint64_t *ret_value)
+{
+    Allot__Error error;
+
+    wire_collect(v, number, 1, &error, ret_value);
+    return error;
+}
+
+/* Fills the pool, and has all wait for it. */
+static uint32_t queue_up(const struct fixture *f, uint64_t *numbers)
+{
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    for (unsigned i = 0; i < WAITERS; i++) {
+        wire_open(&others[i], f->socket);
+        wire_pool(&others[i], "default");
+        wire_alloc(&others[i], pool, 16); /* what holds something has its connection kept */
+    }
+    for (unsigned i = 0; i < WAITERS; i++) /* the heap's page is gone then */
+        check_equal(wire_item(&others[i], ALLOT__OP__OP_ALLOC_IDS, pool, 0, 1, 0, NULL), 0);
+    Allot__Error error;
+    unsigned n = 0;
+    while (!(error = wire_item(&w, ALLOT__OP__OP_ALLOC_PAGES, pool, 0, 1, 0, &taken[n])))
+        n++;
+    check_equal(error, ALLOT__ERROR__E_NO_MEMORY);
+    check(n > 3 * WAITERS);
+    for (unsigned i = 0; i < WAITERS; i++) {
+        numbers[i] = ask_pages(&others[i], pool, 1);
+        settle(&others[i]);
+    }
+    return pool;
+}
+
+/* One page at a time is freed, and the next in the queue has it. */
+static void serve_in_order(uint32_t pool, const uint64_t *numbers)
+{
+    uint64_t value;
+
+    for (unsigned i = 0; i < WAITERS; i++) {
+        for (unsigned k = i; k < WAITERS; k++)
+            check(!wire_readable(&others[k]));
+        free_page(&w, pool, taken[i]);
+        check_equal(answer(&others[i], numbers[i], &value), ALLOT__ERROR__E_OK);
+        check_equal(value, taken[i]);
+    }
+    for (unsigned i = 0; i < WAITERS; i++) {
+        free_page(&others[i], pool, taken[i]);
+        wire_close(&others[i]);
+    }
+}
+
+static void test_waiting__in_order_of_arrival(void **state)
+{
+    uint64_t numbers[WAITERS];
+    uint32_t pool = queue_up(*state, numbers);
+
+    serve_in_order(pool, numbers);
+    wire_close(&w);
+}
+
+static void test_waiting__across_a_restart_on_kept_connections(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t numbers[WAITERS];
+
+    start(f, true);
+    uint32_t pool = queue_up(f, numbers);
+    fixture_kill(f);
+    fixture_start(f);
+    serve_in_order(pool, numbers);
+    wire_close(&w);
+}
+
+/* Granted while nobody can be told: the next daemon tells. */
+static void test_waiting__granted_and_not_told(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t numbers[WAITERS];
+    uint64_t value;
+
+    start(f, true);
+    uint32_t pool = queue_up(f, numbers);
+    free_page(&w, pool, taken[0]);
+    check_equal(answer(&others[0], numbers[0], &value), ALLOT__ERROR__E_OK);
+    fixture_kill(f);
+    fixture_start(f);
+    /* As if it had not been: the same answer again. */
+    uint64_t again;
+    check_equal(answer(&others[0], numbers[0], &again), ALLOT__ERROR__E_OK);
+    check_equal(again, value);
+    for (unsigned i = 0; i < WAITERS; i++)
+        wire_close(&others[i]);
+    wire_close(&w);
+}
+
+static void test_waiting__to_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t value;
+
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(&others[0], "default");
+    fill(&w, pool);
+    /* Two apart: one page is what would fit. */
+    uint64_t number = ask(&others[0], ALLOT__OP__OP_ALLOC_PAGES, pool, 2, 100);
+    settle(&others[0]);
+    free_page(&w, pool, taken[3]);
+    check_equal(answer(&others[0], number, &value), ALLOT__ERROR__E_DEADLINE);
+    check_equal(value, 1);
+    /* IDs wait for IDs only. */
+    uint64_t pages = ask_pages(&others[0], pool, 2);
+    number = ask(&others[0], ALLOT__OP__OP_ALLOC_IDS, pool, 5, LONG_MS);
+    check_equal(answer(&others[0], number, &value), ALLOT__ERROR__E_OK);
+    free_page(&w, pool, taken[4]);
+    check_equal(answer(&others[0], pages, &value), ALLOT__ERROR__E_OK);
+    wire_close(&w);
+    wire_close(&others[0]);
+}
+
+static void test_waiting__refused_at_once(void **state)
+{
+    struct fixture *f = *state;
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, 0);
+    uint64_t sizes[2] = {1, 1};
+    uint64_t value;
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t number = ask_pages(&w, pool, PAGES + 1);
+    check_equal(answer(&w, number, &value), ALLOT__ERROR__E_NO_MEMORY);
+    check_equal(value, PAGES);
+    number = ask(&w, ALLOT__OP__OP_ALLOC, pool, 0, LONG_MS);
+    check_equal(answer(&w, number, &value), ALLOT__ERROR__E_INVALID);
+    uint32_t quota = wire_pool(&w, "quota");
+    number = ask_pages(&w, quota, 129);
+    check_equal(answer(&w, number, &value), ALLOT__ERROR__E_QUOTA);
+    check_equal(value, 128);
+    r.pool = pool;
+    r.number = w.next;
+    r.sizes = sizes;
+    r.n_sizes = 2;
+    r.deadline_ms = 1;
+    wire_send(&w, &r);
+    wire_expect_refusal(&w, ALLOT__ERROR__E_BATCH, r.number);
+    wire_expect_good(&w, pool);
+    wire_close(&w);
+}
+
+static void test_waiting__for_a_quota(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t value;
+    uint64_t first;
+
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "quota");
+    wire_pool(&others[0], "quota");
+    check_equal(wire_item(&w, ALLOT__OP__OP_ALLOC_PAGES, pool, 0, 100, 0, &first), 0);
+    uint64_t large = ask_pages(&others[0], pool, 60);
+    uint64_t small = ask_pages(&others[0], pool, 5); /* it would fit, but is not the first */
+    settle(&others[0]);
+    check(!wire_readable(&others[0]));
+    check_equal(wire_item(&w, ALLOT__OP__OP_FREE_PAGES, pool, first, 100, 0, NULL), 0);
+    Allot__Error errors[2];
+    check_equal(small, large + 1);
+    wire_collect(&others[0], large, 2, errors, NULL);
+    check(errors[0] == ALLOT__ERROR__E_OK && errors[1] == ALLOT__ERROR__E_OK);
+    /* A reload may give what is waited for. */
+    uint64_t more = ask_pages(&others[0], pool, 70);
+    settle(&others[0]);
+    fixture_reload(f, "[daemon]\nworkers = 2\n[pool default]\nsize_max = 1M\n"
+                      "[pool quota]\nsize_max = 1M\nquota = 1M\n");
+    check_equal(answer(&others[0], more, &value), ALLOT__ERROR__E_OK);
+    wire_close(&w);
+    wire_close(&others[0]);
+}
+
+/* A number that waits is not queued again, nor its place in the journal taken. */
+static void test_waiting__numbers_that_wait(void **state)
+{
+    struct fixture *f = *state;
+    Allot__Request r;
+    uint64_t one = 1;
+    uint64_t value;
+
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    struct wire *v = &others[0];
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(v, "default");
+    fill(&w, pool);
+    uint64_t number = ask_pages(v, pool, 1);
+    r = wire_request(ALLOT__OP__OP_ALLOC_PAGES, pool);
+    r.number = number;
+    r.sizes = &one;
+    r.n_sizes = 1;
+    r.deadline_ms = LONG_MS;
+    wire_send(v, &r);
+    settle(v);
+    r = wire_request(ALLOT__OP__OP_PING, 0);
+    r.number = number;
+    wire_send(v, &r);
+    wire_expect_refusal(v, ALLOT__ERROR__E_SEQUENCE, number);
+    while (v->next < number + CODEC_INFLIGHT_MAX)
+        settle(v);
+    r.number = v->next;
+    wire_send(v, &r);
+    wire_expect_refusal(v, ALLOT__ERROR__E_SEQUENCE, v->next);
+    free_page(&w, pool, taken[0]);
+    free_page(&w, pool, taken[9]);
+    check_equal(answer(v, number, &value), ALLOT__ERROR__E_OK);
+    settle(v);
+    settle(&w);
+    check_equal(wire_pool_info(&w, "default")->free_pages, 1);
+    wire_close(&w);
+    wire_close(v);
+}
+
+/* ---- in processes of their own, by the library ---- */
+
+struct waiter {
+    const char *socket;
+    uint64_t pages;
+    struct gate granted;
+};
+
+static void wait_for_pages(void *ctx)
+{
+    const struct waiter *t = ctx;
+    struct allot_options options = {.wait_ms = LONG_MS};
+    struct allot_pool *p;
+    struct allot *a;
+    uint64_t position;
+
+    check_equal(allot_open(&a, t->socket), 0);
+    check_equal(allot_set_timeout(a, 2000), 0); /* the wait is not bound by it */
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    check_equal(allot_alloc_pages(p, t->pages, &options, &position), 0);
+    memset(allot_ptr(p, position), 1, t->pages * 4096);
+    gate_signal(&t->granted);
+    pause();
+}
+
+static pid_t waiter_start(struct waiter *t, const char *socket, uint64_t pages)
+{
+    *t = (struct waiter){.socket = socket, .pages = pages};
+    Allot__SessionInfo info;
+    size_t n = wire_sessions(&w, 0, NULL);
+    gate_open(&t->granted);
+    pid_t pid = child_start(wait_for_pages, t);
+    wire_wait_sessions(&w, n + 1);
+    do /* until it has attached, and asked */
+        wire_sessions(&w, w.reply->sessions[n]->session, &info);
+    while (info.operations < 2);
+    return pid;
+}
+
+static void test_waiting__one_that_waits_is_killed(void **state)
+{
+    struct fixture *f = *state;
+    struct waiter first;
+    struct waiter second;
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    fill(&w, pool);
+    pid_t doomed = waiter_start(&first, f->socket, 200); /* it holds up the other */
+    pid_t pid = waiter_start(&second, f->socket, 1);
+    free_page(&w, pool, taken[5]);
+    child_kill(doomed);
+    gate_wait(&second.granted);
+    child_kill(pid);
+    wire_wait_sessions(&w, 1);
+    check_equal(wire_pool_info(&w, "default")->free_pages, 1);
+    gate_close(&first.granted);
+    gate_close(&second.granted);
+    wire_close(&w);
+}
+
+/* The clients' calls go on, whether their connections are kept or made again. */
+static void library_across_a_restart(struct fixture *f, bool keep)
+{
+    struct waiter first;
+    struct waiter second;
+    struct allot_pool *p;
+    struct allot *a;
+    unsigned n = 0;
+
+    start(f, keep);
+    check_equal(allot_open(&a, f->socket), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    while (n < PAGES && allot_alloc_pages(p, 1, NULL, &taken[n]) == 0)
+        n++;
+    check_equal(n, PAGES);
+    wire_open(&w, f->socket);
+    pid_t pids[2] = {waiter_start(&first, f->socket, 2), waiter_start(&second, f->socket, 1)};
+    wire_close(&w);
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_kill(f);
+        fixture_start(f);
+    }
+    check_equal(allot_free_pages(p, taken[7], 1), 0);
+    check_equal(allot_free_pages(p, taken[9], 1), 0); /* not beside it */
+    check_equal(allot_free_pages(p, taken[8], 1), 0);
+    gate_wait(&first.granted);
+    gate_wait(&second.granted);
+    struct allot_options soon = {.wait_ms = 20};
+    uint64_t position;
+    check_equal(allot_alloc_pages(p, 1, &soon, &position), ALLOT_E_DEADLINE);
+    check_equal(allot_last_limit(), 0);
+    for (unsigned i = 0; i < 2; i++)
+        child_kill(pids[i]);
+    gate_close(&first.granted);
+    gate_close(&second.granted);
+    soon.wait_ms = LONG_MS;
+    check_equal(allot_alloc_pages(p, 3, &soon, &position), 0);
+    check_equal(position, taken[7]);
+    allot_close(a);
+}
+
+static void test_waiting__library_on_kept_connections(void **state)
+{
+    library_across_a_restart(*state, true);
+}
+
+static void test_waiting__library_with_nothing_kept(void **state)
+{
+    library_across_a_restart(*state, false);
+}
+
+/* ---- at random ---- */
+
+#define CLIENTS 6u
+#define KILLS   15u
+#define ROUNDS  60u
+
+struct storm {
+    const char *socket;
+    uint64_t seed;
+};
+
+/* Nobody waits while holding something, so that everybody gets what he wants. */
+static void storm(void *ctx)
+{
+    const struct storm *s = ctx;
+    struct allot_options options = {.wait_ms = LONG_MS};
+    struct test_random random;
+    struct allot_pool *p;
+    struct allot *a;
+
+    test_random_init(&random, s->seed);
+    check_equal(allot_open(&a, s->socket), 0);
+    check_equal(allot_set_timeout(a, FIXTURE_DEADLINE_MS), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t pages = 1 + test_random_below(&random, PAGES - 1);
+        uint64_t at;
+        check_equal(allot_alloc_pages(p, pages, &options, &at), 0);
+        memset(allot_ptr(p, at), (int)s->seed, pages * 4096);
+        check_equal(allot_ping(a), 0);
+        const unsigned char *bytes = allot_const_ptr(p, at);
+        for (uint64_t k = 0; k < pages; k++)
+            check_equal(bytes[k * 4096], (unsigned char)s->seed);
+        check_equal(allot_free_pages(p, at, pages), 0);
+    }
+    allot_close(a);
+}
+
+static void storm_under_kills(struct fixture *f, bool keep)
+{
+    struct storm storms[CLIENTS];
+    pid_t pids[CLIENTS];
+    uint64_t seed = test_seed(0x5a17);
+    struct test_random random;
+
+    fprintf(stderr, "seed %#llx\n", (unsigned long long)seed);
+    test_random_init(&random, seed);
+    start(f, keep);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        storms[i] = (struct storm){.socket = f->socket, .seed = seed + i};
+        pids[i] = child_start(storm, &storms[i]);
+    }
+    for (unsigned i = 0; i < KILLS; i++) {
+        struct timespec nap = {.tv_nsec = (long)test_random_below(&random, 8) * 1000000};
+        nanosleep(&nap, NULL); /* the moment is what is at random */
+        fixture_kill(f);
+        fixture_start(f);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++)
+        child_join(pids[i]);
+    wire_open(&w, f->socket);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_wait_sessions(&w, 1);
+    wire_close(&w);
+}
+
+static void test_waiting__storm_on_kept_connections(void **state)
+{
+    storm_under_kills(*state, true);
+}
+
+static void test_waiting__storm_with_nothing_kept(void **state)
+{
+    storm_under_kills(*state, false);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        waiting_test(test_waiting__in_order_of_arrival),
+        waiting_test(test_waiting__to_the_deadline),
+        waiting_test(test_waiting__refused_at_once),
+        waiting_test(test_waiting__for_a_quota),
+        waiting_test(test_waiting__numbers_that_wait),
+        waiting_test(test_waiting__one_that_waits_is_killed),
+        fixture_test_bare(test_waiting__across_a_restart_on_kept_connections),
+        fixture_test_bare(test_waiting__granted_and_not_told),
+        fixture_test_bare(test_waiting__library_on_kept_connections),
+        fixture_test_bare(test_waiting__library_with_nothing_kept),
+        fixture_test_bare(test_waiting__storm_on_kept_connections),
+        fixture_test_bare(test_waiting__storm_with_nothing_kept),
+    };
+
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -155,6 +155,13 @@ uint16_t parcels_first_due(const struct parcels *p)
     return p->count ? p->heap[0] : PARCELS_NONE;
 }
 
+uint64_t parcels_bytes(const struct parcels *p)
+{
+    return PARCELS_MAX * (uint64_t)(sizeof(*p->parcel) + sizeof(*p->links) + sizeof(*p->heap)) +
+           SESSIONS_MAX * (uint64_t)sizeof(*p->sent_to) +
+           p->users.capacity * (uint64_t)sizeof(struct tally_entry);
+}
+
 /* ---- opening ---- */
 
 static bool is_plausible(const struct parcels *p, uint16_t parcel)

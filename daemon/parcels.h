@@ -44,4 +44,7 @@ uint16_t parcels_first_to(const struct parcels *p, unsigned slot);
 /* The one whose deadline comes first, or PARCELS_NONE. */
 uint16_t parcels_first_due(const struct parcels *p);
 
+/* The daemon's memory behind it, the ledger's part included. */
+uint64_t parcels_bytes(const struct parcels *p);
+
 #endif

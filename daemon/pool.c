@@ -151,7 +151,7 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
     ret->metadata_bytes =
         pool->pages->ops->metadata_bytes(pool->pages) +
         pool->bytes->ops->metadata_bytes(pool->bytes) + pool->ids->ops->metadata_bytes(pool->ids) +
-        records_bytes(&pool->records) +
+        records_bytes(&pool->records) + parcels_bytes(&pool->parcels) +
         (pool->tags.capacity + pool->users.capacity) * sizeof(struct tally_entry) +
         pool->info->size_max / pool->info->page_size / 8 +
         SESSIONS_MAX * sizeof(struct pool_holding);

@@ -163,6 +163,8 @@ static void test_waiting__across_a_restart_on_kept_connections(void **state)
     uint32_t pool = queue_up(f, numbers);
     fixture_kill(f);
     fixture_start(f);
+    for (unsigned i = 0; i < WAITERS; i++)
+        settle(&others[i]); /* an answer that was not consumed has come again */
     serve_in_order(pool, numbers);
     wire_close(&w);
 }
@@ -427,6 +429,27 @@ static void test_waiting__library_with_nothing_kept(void **state)
     library_across_a_restart(*state, false);
 }
 
+/* A call that waits is not ended by the session's time-out before the daemon ends it. */
+static void test_waiting__longer_than_the_timeout(void **state)
+{
+    const struct fixture *f = *state;
+    struct allot_options options = {.wait_ms = 1500};
+    struct allot_pool *p;
+    struct allot *a;
+    uint64_t position;
+
+    check_equal(allot_open(&a, f->socket), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    check_equal(allot_alloc_pages(p, PAGES - 3, NULL, &position), 0);
+    check_equal(allot_set_timeout(a, 1000), 0);
+    check_equal(allot_alloc_pages(p, 10, &options, &position), ALLOT_E_DEADLINE);
+    check_equal(allot_last_limit(), 3);
+    uint64_t sizes[2] = {1, 1};
+    uint64_t offsets[2];
+    check_equal(allot_alloc_batch(p, 2, sizes, &options, offsets, NULL), ALLOT_E_BATCH);
+    allot_close(a);
+}
+
 /* ---- at random ---- */
 
 #define CLIENTS 6u
@@ -436,6 +459,7 @@ static void test_waiting__library_with_nothing_kept(void **state)
 struct storm {
     const char *socket;
     uint64_t seed;
+    const struct gate *ready;
 };
 
 /* Nobody waits while holding something, so that everybody gets what he wants. */
@@ -451,6 +475,7 @@ static void storm(void *ctx)
     check_equal(allot_open(&a, s->socket), 0);
     check_equal(allot_set_timeout(a, FIXTURE_DEADLINE_MS), 0);
     check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    gate_signal(s->ready);
     for (unsigned i = 0; i < ROUNDS; i++) {
         uint64_t pages = 1 + test_random_below(&random, PAGES - 1);
         uint64_t at;
@@ -471,14 +496,18 @@ static void storm_under_kills(struct fixture *f, bool keep)
     pid_t pids[CLIENTS];
     uint64_t seed = test_seed(0x5a17);
     struct test_random random;
+    struct gate ready;
 
     fprintf(stderr, "seed %#llx\n", (unsigned long long)seed);
     test_random_init(&random, seed);
     start(f, keep);
+    gate_open(&ready);
     for (unsigned i = 0; i < CLIENTS; i++) {
-        storms[i] = (struct storm){.socket = f->socket, .seed = seed + i};
+        storms[i] = (struct storm){.socket = f->socket, .seed = seed + i, .ready = &ready};
         pids[i] = child_start(storm, &storms[i]);
     }
+    for (unsigned i = 0; i < CLIENTS; i++)
+        gate_wait(&ready);
     for (unsigned i = 0; i < KILLS; i++) {
         struct timespec nap = {.tv_nsec = (long)test_random_below(&random, 8) * 1000000};
         nanosleep(&nap, NULL); /* the moment is what is at random */
@@ -487,6 +516,7 @@ static void storm_under_kills(struct fixture *f, bool keep)
     }
     for (unsigned i = 0; i < CLIENTS; i++)
         child_join(pids[i]);
+    gate_close(&ready);
     wire_open(&w, f->socket);
     wire_wait_live(&w, "default", 0, 0, 0);
     wire_wait_sessions(&w, 1);
@@ -512,6 +542,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__for_a_quota),
         waiting_test(test_waiting__numbers_that_wait),
         waiting_test(test_waiting__one_that_waits_is_killed),
+        waiting_test(test_waiting__longer_than_the_timeout),
         fixture_test_bare(test_waiting__across_a_restart_on_kept_connections),
         fixture_test_bare(test_waiting__granted_and_not_told),
         fixture_test_bare(test_waiting__library_on_kept_connections),

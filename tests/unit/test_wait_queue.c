@@ -13,7 +13,7 @@
 #include "waits.h"
 
 #define USERS 7u
-#define STEPS 60000u
+#define STEPS 56000u /* ends full */
 
 static uint64_t left[USERS]; /* of each user's quota */
 
@@ -116,7 +116,7 @@ static void test_waits__random_run(void **state)
         if (step % 500 == 0)
             check_order(&q);
     }
-    assert_true(refused > 0);
+    assert_true(refused > 0 && count > 100);
     /* As after a restart: entered in any order they stand in that of their arrival. */
     struct waits again = {0};
     static struct wait *shuffled[WAITS_MAX];

@@ -261,6 +261,7 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     /* While this grant waited for memory, others may have taken the place for its tag. */
     if (!tally_reserve(&pool->tags) || !records_reserve_reference(&pool->records, &reference) ||
         !records_reserve(&pool->records, &record)) {
+        pool->freed = true;
         give_back(pool, op_kind(o->op), o->position, size, o->align);
         tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                      kind_ids(op_kind(o->op), size));

@@ -38,7 +38,8 @@ static int setup(void **state)
     assert_int_equal(records_open(r, &w->ledger, 0), 0);
     assert_int_equal(records_grow_file(r, &committed), 0); /* for PARCELS_MAX and one more */
     assert_int_equal(records_grow(r, committed), 0);
-    assert_true(records_reserve(r, &w->record) && records_reserve_reference(r, &reference));
+    assert_true(records_reserve(r, &w->record));
+    assert_true(records_reserve_reference(r, &reference));
     r->record[w->record].kind = RECORD_BYTES;
     records_commit(r, w->record, reference,
                    ledger_reference_word(0, r->record[w->record].generation, w->record));

@@ -61,7 +61,8 @@ static uint32_t add(struct records *r, unsigned slot, enum record_kind kind, uin
     uint32_t reference;
 
     make_room(r);
-    assert_true(records_reserve(r, &record) && records_reserve_reference(r, &reference));
+    assert_true(records_reserve(r, &record));
+    assert_true(records_reserve_reference(r, &reference));
     r->record[record].position = position;
     r->record[record].size = position + 1;
     r->record[record].kind = (uint8_t)kind;
@@ -94,9 +95,11 @@ static void test_records__a_reservation_not_used_is_free(void **state)
     uint32_t reference;
     uint32_t other;
 
-    assert_true(records_reserve(r, &first) && records_reserve_reference(r, &reference));
+    assert_true(records_reserve(r, &first));
+    assert_true(records_reserve_reference(r, &reference));
     uint64_t generation = r->record[first].generation;
-    assert_true(records_reserve(r, &again) && records_reserve_reference(r, &other));
+    assert_true(records_reserve(r, &again));
+    assert_true(records_reserve_reference(r, &other));
     assert_int_equal(again, first);
     assert_int_equal(other, reference);
     assert_int_equal(r->record[again].generation, generation + 1);

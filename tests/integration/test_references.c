@@ -65,7 +65,12 @@ static void test_references__outlive_the_creator(void **state)
         uint64_t size;
         check_equal(wire_reference(&w, ACQUIRE, pool, c.tickets[i], &size), ALLOT__ERROR__E_OK);
         check_equal(size, sizes[i]);
+        /* Taken twice is counted by who takes: here it is held, or not. */
+        check_equal(wire_reference(&w, ACQUIRE, pool, c.tickets[i], NULL), ALLOT__ERROR__E_OK);
     }
+    uint64_t position = c.tickets[0].place & ((1ull << CODEC_KIND_SHIFT) - 1);
+    check_equal(wire_item(&w, ALLOT__OP__OP_RESIZE, pool, position, 500, 0, NULL),
+                ALLOT__ERROR__E_SHARED);
     child_kill(c.pid);
     wire_wait_sessions(&w, 1);
     wire_wait_live(&w, "default", 1, 1, 1);

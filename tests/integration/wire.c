@@ -300,8 +300,9 @@ struct wire_ticket wire_grant(struct wire *w, uint32_t pool, Allot__Op op, uint6
     uint64_t position = 0;
 
     check_equal(wire_item(w, op, pool, 0, size, 0, &position), ALLOT__ERROR__E_OK);
-    check_equal(w->reply->n_generations, 1);
-    return (struct wire_ticket){kind << 48 | position, w->reply->generations[0]};
+    /* The frame may repeat answers before this one. */
+    check_equal(w->reply->n_generations, w->reply->count);
+    return (struct wire_ticket){kind << 48 | position, w->reply->generations[w->reply->count - 1]};
 }
 
 Allot__Error wire_reference(struct wire *w, Allot__Op op, uint32_t pool, struct wire_ticket t,

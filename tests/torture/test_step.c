@@ -3,17 +3,15 @@
  * Kill anywhere: every operation of a pool is single-stepped, and after each instruction that has
  * changed the ledger a copy of it is recovered as a restarted daemon would.
  *
- * A killed process leaves its shared memory exactly as its last instruction left it, so a copy
- * taken between two instructions is what a restart after a kill at that point finds. After each
- * recovery: the pool opens, allocators and ledger agree (pool_check), the operation has happened
- * wholly or not at all, the journal says which, and the same request, sent again, makes it happen
- * exactly once. Recovery is itself stepped and recovered again, for kills while recovering.
+ * After each recovery: the pool opens, allocators and ledger agree (pool_check), the operation has
+ * happened wholly or not at all, the journal says which, and the same request, sent again, makes it
+ * happen exactly once, also where another session has had its turn in between. Recovery is itself
+ * stepped and recovered again, for kills while recovering.
  *
  * Instructions that change nothing in the ledger need no recovery of their own: the state is one
  * that was recovered already.
  */
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,8 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -31,11 +27,12 @@
 #include "log.h"
 #include "pool.h"
 #include "region.h"
+#include "step.h"
 
 #define PAGE    4096u
 #define SLOT    3u
-#define OTHER   4u  /* another session, which holds what SHARED and FOREIGN name */
-#define NUMBER  41u /* of the operation under test */
+#define OTHER   4u   /* another session, which holds what SHARED and FOREIGN name */
+#define NUMBER  297u /* of the operation under test */
 #define REGION  (256ull * PAGE)
 #define LIVE    7u /* allocations before the operation */
 #define SHARED  4u
@@ -249,9 +246,51 @@ static bool is_grant(Allot__Op op)
     }
 }
 
+/* Another session is served before the request comes again, and gets what the killed operation was
+ * to use, or had just freed. By how much that changes live_digest(). */
+static uint64_t serve_another(struct world *w)
+{
+    static const struct scenario grants[] = {
+        {.op = ALLOT__OP__OP_ALLOC, .size = 700, .align = 64},
+        {.op = ALLOT__OP__OP_ALLOC_PAGES, .size = 2},
+        {.op = ALLOT__OP__OP_ALLOC_IDS, .size = 4},
+    };
+    uint64_t before = live_digest(w);
+
+    for (unsigned i = 0; i < sizeof(grants) / sizeof(grants[0]); i++) {
+        struct pool_operation o = make_operation(w, &grants[i], NUMBER + i);
+        of_the_other(w, &o, NUMBER + i);
+        carry_out(w, &o, NUMBER + i);
+        assert_int_equal(o.error, 0);
+    }
+    return live_digest(w) - before;
+}
+
+/* Whether settling has left no entry that is neither answered nor waiting nor empty. */
+static bool is_settled(const struct world *w)
+{
+    for (unsigned i = 0; i < CODEC_INFLIGHT_MAX; i++) {
+        const struct ledger_entry *e = ledger_entry(&w->ledger, SLOT, i);
+        if (e->number && !e->result && !ledger_entry_waits(e))
+            return false;
+    }
+    return true;
+}
+
+/* Whether no generation will be given out again. */
+static bool are_generations_over(const struct world *w)
+{
+    const struct ledger_pool *info = &w->ledger.pools[0];
+
+    for (uint32_t i = 0; i < info->records_top; i++)
+        if (ledger_records(&w->ledger, 0)[i].generation > info->generation)
+            return false;
+    return true;
+}
+
 /* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
 static const char *judge(struct world *copy, const struct scenario *s, const unsigned char *image,
-                         uint64_t before, uint64_t after)
+                         uint64_t before, uint64_t after, bool turn)
 {
     struct ledger_entry *entry = ledger_entry(&copy->ledger, SLOT, NUMBER);
     const char *wrong = NULL;
@@ -265,6 +304,12 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         wrong = "the operation has happened in part";
     else if (answered != (found == after))
         wrong = "the journal does not know whether it happened";
+    else if (!is_settled(copy))
+        wrong = "the journal has an entry that is neither answered nor waiting nor empty";
+    else if (!are_generations_over(copy))
+        wrong = "a generation will be given out again";
+    if (!wrong && turn)
+        after += serve_another(copy);
     if (!wrong && !answered) {
         struct pool_operation o = make_operation(copy, s, NUMBER);
         carry_out(copy, &o, NUMBER);
@@ -285,47 +330,24 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
     return wrong;
 }
 
-/*
- * Runs `act` in a traced child, instruction by instruction, and calls `look` after each one that
- * changed the ledger. How many instructions there were.
- */
-static unsigned long step_through(struct world *w, void (*act)(struct world *, void *), void *arg,
+static void copy_out(void *world, unsigned char *image)
+{
+    const struct world *w = world;
+
+    image_copy(&w->ledger, image, false);
+}
+
+/* Steps through `act`; `look` sees the ledger after each instruction that changed it. */
+static unsigned long step_through(struct world *w, void (*act)(void *world, void *arg), void *arg,
                                   void (*look)(void *ctx, const unsigned char *image), void *ctx)
 {
-    unsigned char last[IMAGE_SIZE]; /* not static: `look` may step through something itself */
-    unsigned char now[IMAGE_SIZE];
-    unsigned long steps = 0;
-    int status;
-
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        raise(SIGSTOP);
-        act(w, arg);
-        raise(SIGSTOP);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSTOPPED(status));
-    image_copy(&w->ledger, last, false);
-    for (;;) {
-        assert_int_equal(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSTOPPED(status));
-        if (WSTOPSIG(status) != SIGTRAP)
-            break; /* the second SIGSTOP: the operation is over */
-        steps++;
-        image_copy(&w->ledger, now, false);
-        if (memcmp(now, last, IMAGE_SIZE) == 0)
-            continue;
-        memcpy(last, now, IMAGE_SIZE);
-        look(ctx, now);
-    }
-    assert_int_equal(WSTOPSIG(status), SIGSTOP);
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
-    return steps;
+    return step_through_all(&(struct stepping){.world = w,
+                                               .act = act,
+                                               .arg = arg,
+                                               .size = IMAGE_SIZE,
+                                               .copy = copy_out,
+                                               .look = look,
+                                               .ctx = ctx});
 }
 
 struct look {
@@ -339,8 +361,10 @@ struct look {
     const char *wrong;
 };
 
-static void act_settle(struct world *w, void *arg)
+static void act_settle(void *world, void *arg)
 {
+    const struct world *w = world;
+
     (void)arg;
     ledger_journal_settle(&w->ledger, SLOT);
 }
@@ -351,7 +375,8 @@ static void look_again(void *ctx, const unsigned char *image)
 
     look->double_points++;
     if (!look->wrong)
-        look->wrong = judge(look->second, look->scenario, image, look->before, look->after);
+        look->wrong = judge(look->second, look->scenario, image, look->before, look->after,
+                            look->double_points % 2);
 }
 
 static void look_once(void *ctx, const unsigned char *image)
@@ -363,18 +388,24 @@ static void look_once(void *ctx, const unsigned char *image)
     if (look->wrong)
         return;
     memcpy(saved, image, IMAGE_SIZE);
-    look->wrong = judge(look->copy, look->scenario, saved, look->before, look->after);
+    for (unsigned turn = 0; turn < 2 && !look->wrong; turn++)
+        look->wrong =
+            judge(look->copy, look->scenario, saved, look->before, look->after, turn == 1);
     if (look->wrong || !look->second)
         return;
     image_copy(&look->copy->ledger, saved, true);
-    step_through(look->copy, act_settle, NULL, look_again, look);
+    step_through_all(&(struct stepping){.world = look->copy,
+                                        .act = act_settle,
+                                        .size = IMAGE_SIZE,
+                                        .copy = copy_out,
+                                        .look = look_again,
+                                        .ctx = look,
+                                        .every = step_recovery_every()});
 }
 
-static void act_operation(struct world *w, void *arg)
+static void act_operation(void *world, void *arg)
 {
-    struct pool_operation *o = arg;
-
-    carry_out(w, o, NUMBER);
+    carry_out(world, arg, NUMBER);
 }
 
 /* A world that shares nothing with `w` but the region. */
@@ -402,6 +433,23 @@ static void send_to_the_session(struct world *w, const struct scenario *s)
     assert_int_equal(o.error, 0);
 }
 
+/* What is never to be read: an answered operation in the journal's place of the one under test, and
+ * above the tops words that would be live. */
+static void leave_traces(struct world *w)
+{
+    static const struct scenario old = {.op = ALLOT__OP__OP_ALLOC, .size = 48};
+    const struct ledger_pool *info = &w->ledger.pools[0];
+    ledger_reference *references = ledger_references(&w->ledger, 0);
+    struct pool_operation o = make_operation(w, &old, NUMBER - CODEC_INFLIGHT_MAX);
+
+    carry_out(w, &o, NUMBER - CODEC_INFLIGHT_MAX);
+    assert_int_equal(o.error, 0);
+    for (uint32_t i = info->references_top; i < RECORDS; i++)
+        references[i] = references[0];
+    memset(&ledger_records(&w->ledger, 0)[info->records_top], 0xa5,
+           (RECORDS - info->records_top) * sizeof(struct ledger_record));
+}
+
 static void run(struct scenario s)
 {
     struct grant grants[LIVE];
@@ -422,6 +470,7 @@ static void run(struct scenario s)
         s.position = place(RECORD_BYTES, s.position);
     if (s.sent)
         send_to_the_session(&w, &s);
+    leave_traces(&w);
     image_copy(&w.ledger, start, false);
     struct look look = {
         .copy = &copy, .second = &second, .scenario = &s, .before = live_digest(&w)};
@@ -519,8 +568,9 @@ static void test_step__take_of_what_it_holds(void **state)
 }
 
 /* Not an operation of a session's: nothing to be sent again. */
-static void act_expire(struct world *w, void *arg)
+static void act_expire(void *world, void *arg)
 {
+    struct world *w = world;
     (void)arg;
     pool_expire(&w->pool, UINT64_MAX, 1);
 }
@@ -656,8 +706,9 @@ static void ask_and_wait(struct world *w, struct waiting *t)
         t->wrong = "it does not wait";
 }
 
-static void act_waiting(struct world *w, void *arg)
+static void act_waiting(void *world, void *arg)
 {
+    struct world *w = world;
     struct waiting *t = arg;
     struct pool_operation o;
     struct wait *got;
@@ -804,7 +855,7 @@ static void test_step__wait_is_refused(void **state)
     run_waiting((struct waiting){.name = "wait, refused", .asks = ASKS_PAGES, .step = IS_REFUSED});
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_step__alloc),
@@ -831,10 +882,7 @@ int main(void)
         cmocka_unit_test(test_step__add_memory),
     };
 
-    /* Tracer and traced take turns: on one processor a turn costs a tenth. */
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((size_t)sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof(one), &one);
+    step_on_one_processor();
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,26 +90,27 @@ static inline uint32_t bins_down(const struct bins *b, uint32_t bin)
     return word * 64 + 63u - (uint32_t)__builtin_clzll(bits);
 }
 
-/* A free run of `size` bytes or more, at most 2^63; 0 if there is none. */
+/* The first bin whose head is a free run of `size` bytes or more, at most 2^63; 0 if there is none.
+ */
 static inline uint32_t bins_find(const struct bins *b, const struct node *at, uint64_t size)
 {
     uint32_t bin = bins_of(size);
 
-    if (bin >= BINS_EXACT) {
-        uint32_t largest = b->head[bin];
-
-        if (largest && node_size(&at[largest]) >= size)
-            return largest;
+    /* at[0] has a size of 0. */
+    if (bin >= BINS_EXACT && node_size(at, b->head[bin]) < size)
         bin++;
-    }
-    return b->head[bins_up(b, bin)];
+    return bins_up(b, bin);
+}
+
+/* The size of the largest run of a bin; 0 of bin 0. */
+static inline uint64_t bins_size(const struct bins *b, const struct node *at, uint32_t bin)
+{
+    return bin < BINS_EXACT ? bin * NODE_GRANULE : node_size(at, b->head[bin]);
 }
 
 static inline uint64_t bins_largest(const struct bins *b, const struct node *at)
 {
-    uint32_t bin = bins_down(b, BINS_COUNT - 1);
-
-    return bin ? node_size(&at[b->head[bin]]) : 0;
+    return bins_size(b, at, bins_down(b, BINS_COUNT - 1));
 }
 
 static inline void bins_fill(struct bins *b, uint32_t bin)
@@ -133,17 +134,20 @@ static inline void bins_drain(struct bins *b, uint32_t bin, bool is_empty)
 static inline void bins_trie_insert(struct node *at, uint32_t *link, uint32_t i)
 {
     uint32_t way = i;
+    uint64_t size = node_size(at, i);
 
     for (uint32_t bit = 1; *link; bit <<= 1) {
         uint32_t here = *link;
+        uint64_t here_size = node_size(at, here);
 
-        if (at[i].size > at[here].size) {
+        if (size > here_size) {
             at[i].link[0] = at[here].link[0];
             at[i].link[1] = at[here].link[1];
             *link = i;
             way = here;
             link = &at[i].link[(way & bit) != 0];
             i = here;
+            size = here_size;
         } else {
             link = &at[here].link[(way & bit) != 0];
         }
@@ -162,7 +166,7 @@ static inline void bins_trie_remove(struct node *at, uint32_t *link, uint32_t i)
         link = &at[*link].link[(i & bit) != 0];
     while (child[0] || child[1]) {
         /* at[0] has a size of 0: any run is larger than no child. */
-        uint32_t side = node_size(&at[child[1]]) > node_size(&at[child[0]]);
+        uint32_t side = node_size(at, child[1]) > node_size(at, child[0]);
         uint32_t up = child[side], other = child[!side];
 
         *link = up;
@@ -189,8 +193,8 @@ static __attribute__((noinline)) void bins_remove_wide(struct bins *b, struct no
     bins_drain(b, bin, !b->head[bin]);
 }
 
-/* `size` is the node's, which is set already; its state does not matter. 0, so that who calls it
- * last need not come back. */
+/* `size` is the run's, whose neighbours say so already. 0, so that who calls it last need not come
+ * back. */
 static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint64_t size)
 {
     uint32_t bin = bins_of(size), head;
@@ -207,9 +211,10 @@ static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint6
     return 0;
 }
 
-static inline void bins_remove(struct bins *b, struct node *at, uint32_t i)
+/* `size` is what the run had when it was inserted. */
+static inline void bins_remove(struct bins *b, struct node *at, uint32_t i, uint64_t size)
 {
-    uint32_t bin = bins_of(at[i].size), prev, next, *link;
+    uint32_t bin = bins_of(size), prev, next, *link;
 
     if (bin >= BINS_EXACT) {
         bins_remove_wide(b, at, i, bin);
@@ -222,6 +227,17 @@ static inline void bins_remove(struct bins *b, struct node *at, uint32_t i)
     link = prev ? &at[prev].link[1] : link;
     *link = next;
     bins_drain(b, bin, !(prev | next));
+}
+
+/* Takes the first run out of a bin of one size that is not empty. */
+static inline uint32_t bins_pop(struct bins *b, struct node *at, uint32_t bin)
+{
+    uint32_t i = b->head[bin], next = at[i].link[1];
+
+    at[next].link[0] = 0;
+    b->head[bin] = next;
+    bins_drain(b, bin, !next);
+    return i;
 }
 
 #endif

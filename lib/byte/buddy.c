@@ -49,9 +49,25 @@ static inline int round_request(uint64_t size, uint64_t align, unsigned *ret_ord
 
 /* Pairs. */
 
-static inline void set_half(struct node *pair, unsigned side, uint32_t state)
+static bool reserve_halves(struct buddy *d)
 {
-    __builtin_memcpy((char *)&pair->size + sizeof(state) * side, &state, sizeof(state));
+    const struct allot_meta *meta = &d->nodes.meta;
+    uint32_t want = d->nodes.capacity;
+    size_t each = sizeof(*d->half);
+    void *fresh = meta->resize(meta->ctx, d->half, d->half_capacity * each, want * each);
+
+    if (!fresh)
+        return false;
+    d->half = fresh;
+    d->half_capacity = want;
+    return true;
+}
+
+/* Room for `count` more pairs. */
+static inline bool reserve(struct buddy *d, uint32_t count)
+{
+    return nodes_reserve(&d->nodes, count) &&
+           (__builtin_expect(d->half_capacity >= d->nodes.capacity, 1) || reserve_halves(d));
 }
 
 static inline void list_insert(struct buddy *d, uint32_t i, unsigned order)
@@ -111,10 +127,10 @@ static inline uint32_t cut(struct buddy *d, uint32_t i, uint64_t pos, unsigned o
     while (order > want) {
         uint32_t fresh = nodes_take(&d->nodes);
 
-        set_half(&at[i], buddy_side(pos, order), fresh);
+        d->half[i][buddy_side(pos, order)] = fresh;
         order--;
         at[fresh].pos = buddy_middle(pos, order);
-        set_half(&at[fresh], !buddy_side(pos, order), rest);
+        d->half[fresh][!buddy_side(pos, order)] = rest;
         at[fresh].link[1] = i;
         nodes_add_block(&d->nodes, fresh);
         if (rest == BUDDY_FREE)
@@ -131,7 +147,7 @@ static inline void merge(struct buddy *d, uint32_t i, uint32_t *link, uint64_t p
 {
     struct node *at = d->nodes.at;
 
-    while (buddy_half(&at[i], !buddy_side(pos, order)) == state) {
+    while (d->half[i][!buddy_side(pos, order)] == state) {
         uint32_t up = at[i].link[1];
 
         if (state == BUDDY_FREE)
@@ -141,7 +157,7 @@ static inline void merge(struct buddy *d, uint32_t i, uint32_t *link, uint64_t p
         order++;
         i = up;
     }
-    set_half(&at[i], buddy_side(pos, order), state);
+    d->half[i][buddy_side(pos, order)] = state;
     if (state == BUDDY_FREE)
         list_insert(d, i, order);
 }
@@ -174,7 +190,7 @@ static uint32_t state_at(const struct buddy *d, uint64_t pos, uint32_t *ret_pair
     uint32_t i = locate(d, pos, ret_order);
 
     *ret_pair = i;
-    return buddy_half(&d->nodes.at[i], buddy_side(pos, *ret_order));
+    return d->half[i][buddy_side(pos, *ret_order)];
 }
 
 /* The whole. */
@@ -186,7 +202,9 @@ static void forget(struct buddy *d)
     nodes_forget(&d->nodes);
     root = nodes_take(&d->nodes);
     d->nodes.at[root] = (struct node){.pos = POSITION_END};
-    set_half(&d->nodes.at[root], 1, BUDDY_WALL);
+    d->half[0][0] = d->half[0][1] = BUDDY_ABSENT;
+    d->half[root][0] = BUDDY_ABSENT;
+    d->half[root][1] = BUDDY_WALL;
     nodes_add_block(&d->nodes, root);
     d->total = 0;
     d->used = 0;
@@ -195,14 +213,24 @@ static void forget(struct buddy *d)
         d->head[order] = 0;
 }
 
+static void destroy(struct buddy *d, const struct allot_meta *meta)
+{
+    if (d->half)
+        meta->resize(meta->ctx, d->half, d->half_capacity * sizeof(*d->half), 0);
+    nodes_deinit(&d->nodes);
+    meta->resize(meta->ctx, d, sizeof(*d), 0);
+}
+
 static int buddy_create(const struct allot_meta *meta, struct allot_byte **ret)
 {
     struct buddy *d = meta->resize(meta->ctx, NULL, 0, sizeof(*d));
 
     if (!d)
         return ALLOT_E_NO_MEMORY;
-    if (!nodes_init(&d->nodes, meta)) {
-        meta->resize(meta->ctx, d, sizeof(*d), 0);
+    d->half = NULL;
+    d->half_capacity = 0;
+    if (!nodes_init(&d->nodes, meta) || !reserve(d, 1)) {
+        destroy(d, meta);
         return ALLOT_E_NO_MEMORY;
     }
     d->base.ops = &allot_buddy;
@@ -219,8 +247,7 @@ static void buddy_destroy(struct allot_byte *b)
     if (!b)
         return;
     meta = d->nodes.meta;
-    nodes_deinit(&d->nodes);
-    meta.resize(meta.ctx, d, sizeof(*d), 0);
+    destroy(d, &meta);
 }
 
 /* Ranges. */
@@ -276,7 +303,7 @@ static int buddy_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
             return ALLOT_E_OVERLAP;
         pos += UINT64_C(1) << want;
     }
-    if (!nodes_reserve(&d->nodes, RANGE_PAIRS))
+    if (!reserve(d, RANGE_PAIRS))
         return ALLOT_E_NO_MEMORY;
     range_set(d, start, end, BUDDY_ABSENT, BUDDY_FREE);
     d->total += end - start;
@@ -320,7 +347,7 @@ static int buddy_take_back(struct allot_byte *b, uint64_t near, uint64_t granule
     if (start >= end)
         return ALLOT_E_NOT_ALLOCATED;
     /* As many for the cut as for an add_memory() that undoes it. */
-    if (!nodes_reserve(&d->nodes, 2 * RANGE_PAIRS))
+    if (!reserve(d, 2 * RANGE_PAIRS))
         return ALLOT_E_NO_MEMORY;
     range_set(d, start, end, BUDDY_FREE, BUDDY_ABSENT);
     d->total -= end - start;
@@ -331,11 +358,11 @@ static int buddy_take_back(struct allot_byte *b, uint64_t near, uint64_t granule
 
 /* Blocks. */
 
-static inline uint64_t free_pos(const struct node *pair)
+static inline uint64_t free_pos(const struct buddy *d, uint32_t i)
 {
-    uint64_t half = pair->pos & (0 - pair->pos);
+    uint64_t middle = d->nodes.at[i].pos, size = middle & (0 - middle);
 
-    return buddy_half(pair, 1) == BUDDY_FREE ? pair->pos : pair->pos - half;
+    return d->half[i][1] == BUDDY_FREE ? middle : middle - size;
 }
 
 /* A pair whose free half, of the order told, starts at a multiple of `align`; 0 if there is none.
@@ -352,7 +379,7 @@ static uint32_t find_aligned(const struct buddy *d, unsigned want, uint64_t alig
 
         *ret_order = order;
         for (uint32_t i = d->head[order]; i && tries; i = at[i].next, tries--)
-            if (ALLOT_IS_ALIGNED(free_pos(&at[i]), align))
+            if (ALLOT_IS_ALIGNED(free_pos(d, i), align))
                 return i;
     }
     if (!larger)
@@ -382,15 +409,15 @@ static int buddy_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint
         if (!i)
             return ALLOT_E_NO_MEMORY;
     }
-    if (order > want && !nodes_reserve(&d->nodes, order - want))
+    if (order > want && !reserve(d, order - want))
         return ALLOT_E_NO_MEMORY;
-    pos = free_pos(&d->nodes.at[i]);
+    pos = free_pos(d, i);
     if (i == d->head[order])
         list_pop(d, i, order);
     else
         list_remove(d, i, order);
     i = cut(d, i, pos, order, want, BUDDY_FREE);
-    set_half(&d->nodes.at[i], buddy_side(pos, want), BUDDY_USED);
+    d->half[i][buddy_side(pos, want)] = BUDDY_USED;
     d->used += UINT64_C(1) << want;
     *ret_pos = pos;
     return 0;
@@ -433,11 +460,11 @@ static int buddy_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64
         return err;
     if (state_at(d, pos, &i, &order) != BUDDY_FREE || order < want)
         return ALLOT_E_OVERLAP;
-    if (order > want && !nodes_reserve(&d->nodes, order - want))
+    if (order > want && !reserve(d, order - want))
         return ALLOT_E_NO_MEMORY;
     list_remove(d, i, order);
     i = cut(d, i, pos, order, want, BUDDY_FREE);
-    set_half(&d->nodes.at[i], buddy_side(pos, want), BUDDY_USED);
+    d->half[i][buddy_side(pos, want)] = BUDDY_USED;
     d->used += UINT64_C(1) << want;
     return 0;
 }
@@ -456,7 +483,7 @@ static inline int find_block(const struct buddy *d, uint64_t pos, uint64_t size,
         return ALLOT_E_NOT_ALLOCATED;
     link = nodes_find(&d->nodes, pos | UINT64_C(1) << order);
     /* at[0] has no used half. */
-    if (buddy_half(&d->nodes.at[*link], buddy_side(pos, order)) != BUDDY_USED)
+    if (d->half[*link][buddy_side(pos, order)] != BUDDY_USED)
         return ALLOT_E_NOT_ALLOCATED;
     *ret_link = link;
     return 0;
@@ -490,14 +517,14 @@ static int buddy_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint
         return err;
     i = *link;
     if (want < order) {
-        if (!nodes_reserve(&d->nodes, order - want))
+        if (!reserve(d, order - want))
             return ALLOT_E_NO_MEMORY;
         i = cut(d, i, pos, order, want, BUDDY_FREE);
     } else {
         /* The upper half must be free, and so not the block's, at each step up. */
         up = i;
         for (unsigned k = order; k < want; k++, up = d->nodes.at[up].link[1])
-            if (buddy_half(&d->nodes.at[up], 1) != BUDDY_FREE)
+            if (d->half[up][1] != BUDDY_FREE)
                 return ALLOT_E_NO_MEMORY;
         for (unsigned k = order; k < want; k++, i = up) {
             up = d->nodes.at[i].link[1];
@@ -505,7 +532,7 @@ static int buddy_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint
             pair_give(d, nodes_find(&d->nodes, d->nodes.at[i].pos));
         }
     }
-    set_half(&d->nodes.at[i], buddy_side(pos, want), BUDDY_USED);
+    d->half[i][buddy_side(pos, want)] = BUDDY_USED;
     d->used += (UINT64_C(1) << want) - (UINT64_C(1) << order);
     return 0;
 }
@@ -546,7 +573,10 @@ static uint64_t buddy_available_bytes(const struct allot_byte *b)
 
 static uint64_t buddy_metadata_bytes(const struct allot_byte *b)
 {
-    return sizeof(struct buddy) + nodes_metadata_bytes(&buddy_of(b)->nodes);
+    const struct buddy *d = buddy_of(b);
+
+    return sizeof(*d) + nodes_metadata_bytes(&d->nodes) +
+           (uint64_t)d->half_capacity * sizeof(*d->half);
 }
 
 const struct allot_byte_ops allot_buddy = {

@@ -3,9 +3,10 @@
  * The state of a buddy allocator, for buddy.c and buddy_check.c alone.
  *
  * A pair is a block that is cut in two: a node of nodes.h whose `pos` is the block's middle, which
- * no other pair has, and whose lowest set bit is the order of its halves. `size` holds the state of
- * both halves, link[0] chains it in the hash, link[1] names the pair that it is a half of, and
- * prev and next are the list of its free half, since it never has two.
+ * no other pair has, and whose lowest set bit is the order of its halves. link[0] chains it in the
+ * hash, link[1] names the pair that it is a half of, and prev and next are the list of its free
+ * half, since it never has two. The state of both halves is in an array of its own, by the index of
+ * the node.
  */
 #ifndef ALLOT_BYTE_BUDDY_H
 #define ALLOT_BYTE_BUDDY_H
@@ -28,19 +29,13 @@
 struct buddy {
     struct allot_byte base;
     struct nodes nodes;
+    uint32_t (*half)[2];
+    uint32_t half_capacity; /* for so many nodes */
     uint64_t total;
     uint64_t used;
     uint64_t orders; /* bit k is set where head[k] is not 0 */
     uint32_t head[BUDDY_ORDER_MAX + 1];
 };
-
-static inline uint32_t buddy_half(const struct node *pair, unsigned side)
-{
-    uint32_t state;
-
-    __builtin_memcpy(&state, (const char *)&pair->size + sizeof(state) * side, sizeof(state));
-    return state;
-}
 
 static inline unsigned buddy_order(const struct node *pair)
 {

@@ -22,14 +22,14 @@ struct tally {
 static int check_pair(const struct buddy *d, uint32_t i, struct tally *tally)
 {
     const struct node *at = d->nodes.at, *pair = &at[i];
-    uint32_t low = buddy_half(pair, 0), high = buddy_half(pair, 1);
+    uint32_t low = d->half[i][0], high = d->half[i][1];
     unsigned order = buddy_order(pair);
 
     CHECK(++tally->pairs < d->nodes.taken && *nodes_find(&d->nodes, pair->pos) == i);
     CHECK(low != high || low == BUDDY_USED);
     CHECK(low != BUDDY_WALL && (high == BUDDY_WALL) == (i == BUDDY_ROOT));
     for (unsigned side = 0; side < 2; side++) {
-        uint32_t half = buddy_half(pair, side);
+        uint32_t half = d->half[i][side];
         uint64_t size = UINT64_C(1) << order;
 
         if (half == BUDDY_USED) {
@@ -64,7 +64,7 @@ static int check_lists(const struct buddy *d, uint32_t free_halves)
         CHECK((d->orders >> order & 1) == (d->head[order] != 0));
         for (uint32_t i = d->head[order]; i; i = at[i].next) {
             CHECK(i < d->nodes.top && buddy_order(&at[i]) == order && ++count <= free_halves);
-            CHECK(buddy_half(&at[i], 0) == BUDDY_FREE || buddy_half(&at[i], 1) == BUDDY_FREE);
+            CHECK(d->half[i][0] == BUDDY_FREE || d->half[i][1] == BUDDY_FREE);
         }
     }
     CHECK(count == free_halves);
@@ -83,6 +83,7 @@ int buddy_check(const struct allot_byte *b)
     line = check_lists(d, tally.lists);
     if (line)
         return line;
+    CHECK(d->half_capacity >= d->nodes.top);
     CHECK(d->nodes.taken == 1 + tally.pairs && d->nodes.used == tally.pairs);
     return nodes_check(&d->nodes);
 }
@@ -93,7 +94,7 @@ static void dump_pair(const struct buddy *d, uint32_t i, allot_visit_fn *visit, 
     uint64_t size = UINT64_C(1) << buddy_order(pair);
 
     for (unsigned side = 0; side < 2; side++) {
-        uint32_t half = buddy_half(pair, side);
+        uint32_t half = d->half[i][side];
         uint64_t start = pair->pos - (side ? 0 : size);
 
         if (half == BUDDY_USED)

@@ -3,7 +3,7 @@
  * Nodes: their memory.
  *
  * Small arrays double, so that a young allocator grows in few steps; large ones grow by a twelfth,
- * so that what is not yet needed stays small beside 32 bytes a block. A provider that can remap
+ * so that what is not yet needed stays small beside 24 bytes a block. A provider that can remap
  * pages makes those steps free of copying.
  *
  * Limit: an index has 32 bits, and so has the number of buckets, two a block: 2^31 blocks.
@@ -56,7 +56,7 @@ static uint32_t larger(uint32_t capacity)
 
 void nodes_forget(struct nodes *n)
 {
-    n->at[0] = (struct node){0}; /* smaller than any run */
+    n->at[0] = (struct node){0};
     n->top = 1;
     n->taken = 1;
     n->spare = 0;
@@ -123,7 +123,7 @@ static int check_spare(const struct nodes *n)
 {
     uint32_t groups = 0, listed = 0, spare = 0;
 
-    CHECK(n->at[0].size == 0 && n->top <= n->capacity);
+    CHECK(n->at[0].next == 0 && n->top <= n->capacity);
     for (uint32_t first = 0; first < n->top; first += NODES_GROUP) {
         groups += n->at[first].pos != 0;
         for (uint64_t bits = n->at[first].pos; bits; bits &= bits - 1, spare++) {
@@ -139,7 +139,7 @@ static int check_spare(const struct nodes *n)
         CHECK(!(n->at[i - bit].pos >> bit & 1));
     }
     CHECK(spare == n->top - (n->top - 1) / NODES_GROUP - n->taken);
-    for (uint32_t i = n->spare; i; i = n->at[i - 1].next)
+    for (uint32_t i = n->spare; i; i = n->at[i - 1].link[1])
         CHECK(i <= n->top && i % NODES_GROUP == 1 && n->at[i - 1].pos && ++listed <= groups);
     CHECK(listed == groups);
     return 0;

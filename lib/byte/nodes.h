@@ -2,13 +2,14 @@
 /*
  * Nodes: what a byte allocator keeps about each run of the memory that it manages.
  *
- * One growable array of 32-byte nodes, named by their index, since the provider may move the array;
+ * One growable array of 24-byte nodes, named by their index, since the provider may move the array;
  * 0 names nobody. A node is a used block, a free run, the header of a managed range, or spare. The
  * runs of a range form a ring through their range's header, in address order, so that a neighbour
- * is one step away and the header, never free, stops every merge.
+ * is one step away and the header, never free, stops every merge. No node has a size: a run ends
+ * where the next one starts, and the last where the header says, whose position is the range's end.
  *
  * The nodes lie in groups of 64. The first of a group is no node: its `pos` tells which of the
- * others are spare, and `next` chains the groups that have one. They are taken in rising order, so
+ * others are spare, and link[1] chains the groups that have one. They are taken in rising order, so
  * that what is allocated in a row lies in a row, in whatever order it was freed before: neighbours
  * often share a cache line. A few that were given back are at hand, which is a shorter way where
  * blocks come and go. at[0] also stands for nobody.
@@ -29,7 +30,8 @@
 #include <allot/align.h>
 #include <allot/meta.h>
 
-/* The unit of positions and sizes; the low bits that it leaves in a size hold the node's state. */
+/* The unit of positions and sizes; the low bits that it leaves in a position hold the node's state.
+ */
 #define NODE_GRANULE 16u
 #define NODE_STATE   15u
 
@@ -39,8 +41,7 @@
 enum node_state { NODE_USED = 0, NODE_FREE = 1, NODE_RANGE = 2, NODE_SPARE = 4 };
 
 struct node {
-    uint64_t pos;
-    uint64_t size; /* bytes, and the state in the low bits */
+    uint64_t pos;  /* and the state in the low bits */
     uint32_t prev; /* neighbours in address order; the range header closes the ring */
     uint32_t next;
     /* used: [0] hash chain; free: list, trie or tree links; range: tree links */
@@ -95,24 +96,30 @@ static inline uint64_t nodes_metadata_bytes(const struct nodes *n)
            (uint64_t)n->bucket_capacity * sizeof(uint32_t);
 }
 
-static inline uint64_t node_size(const struct node *node)
+static inline uint64_t node_pos(const struct node *node)
 {
-    return node->size & ~(uint64_t)NODE_STATE;
-}
-
-static inline uint64_t node_end(const struct node *node)
-{
-    return node->pos + node_size(node);
+    return node->pos & ~(uint64_t)NODE_STATE;
 }
 
 static inline enum node_state node_state(const struct node *node)
 {
-    return (enum node_state)(node->size & NODE_STATE);
+    return (enum node_state)(node->pos & NODE_STATE);
 }
 
 static inline bool node_is_free(const struct node *node)
 {
-    return node->size & NODE_FREE;
+    return node->pos & NODE_FREE;
+}
+
+/* Where the run ends, and how large it is. at[0] has a size of 0. */
+static inline uint64_t node_end(const struct node *at, uint32_t i)
+{
+    return node_pos(&at[at[i].next]);
+}
+
+static inline uint64_t node_size(const struct node *at, uint32_t i)
+{
+    return node_end(at, i) - node_pos(&at[i]);
 }
 
 static inline uint32_t nodes_take(struct nodes *n)
@@ -126,11 +133,11 @@ static inline uint32_t nodes_take(struct nodes *n)
 
         n->at[first].pos = spare & (spare - 1);
         if (!n->at[first].pos)
-            n->spare = n->at[first].next;
+            n->spare = n->at[first].link[1];
         return first + (uint32_t)__builtin_ctzll(spare);
     }
     if (n->top % NODES_GROUP == 0)
-        n->at[n->top++] = (struct node){.size = NODE_SPARE};
+        n->at[n->top++] = (struct node){0};
     return n->top++;
 }
 
@@ -138,14 +145,14 @@ static inline void nodes_give(struct nodes *n, uint32_t i)
 {
     uint32_t first = i - i % NODES_GROUP;
 
-    n->at[i].size = NODE_SPARE;
+    n->at[i].pos = NODE_SPARE;
     n->taken--;
     if (n->at_hand < NODES_HAND) {
         n->hand[n->at_hand++] = i;
         return;
     }
     if (!n->at[first].pos) {
-        n->at[first].next = n->spare;
+        n->at[first].link[1] = n->spare;
         n->spare = 1 + first;
     }
     n->at[first].pos |= UINT64_C(1) << (i % NODES_GROUP);

@@ -61,6 +61,7 @@ static void forget(struct tlsf *t)
     t->runs = 0;
     t->recent = 0;
     t->top = 0;
+    t->top_size = 0;
     t->by_position = false;
 }
 
@@ -95,11 +96,17 @@ static void tlsf_destroy(struct allot_byte *b)
 /* Free runs, by size or by position. What alloc and dealloc call last returns their 0, so that they
  * need not come back and save no registers. */
 
-ALWAYS_INLINE int run_insert(struct tlsf *t, uint32_t i)
+static inline uint64_t run_size(const struct tlsf *t, uint32_t i)
+{
+    return i == t->top ? t->top_size : node_size(t->nodes.at, i);
+}
+
+/* `size` is the run's. */
+ALWAYS_INLINE int run_insert(struct tlsf *t, uint32_t i, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint32_t top = t->top;
-    uint64_t size = at[i].size, top_size = at[top].size;
+    uint64_t top_size = t->top_size;
 
     if (__builtin_expect(t->by_position, 0)) {
         tree_insert(at, &t->runs, i);
@@ -107,54 +114,51 @@ ALWAYS_INLINE int run_insert(struct tlsf *t, uint32_t i)
     }
     if (size > top_size) {
         t->top = i;
+        t->top_size = size;
         i = top;
         size = top_size;
     }
     return i ? bins_insert(&t->bins, at, i, size) : 0;
 }
 
-static inline void run_remove(struct tlsf *t, uint32_t i)
+/* `size` is what the run had when it was inserted. */
+static inline void run_remove(struct tlsf *t, uint32_t i, uint64_t size)
 {
-    if (i == t->top)
+    if (i == t->top) {
         t->top = 0;
-    else if (__builtin_expect(t->by_position, 0))
+        t->top_size = 0;
+    } else if (__builtin_expect(t->by_position, 0)) {
         tree_remove(t->nodes.at, &t->runs, i);
-    else
-        bins_remove(&t->bins, t->nodes.at, i);
-}
-
-/* For a run that is not the top: its new size. */
-static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint64_t size)
-{
-    struct node *at = t->nodes.at;
-
-    if (__builtin_expect(t->by_position, 0)) {
-        at[i].size = size | NODE_FREE;
-        return 0;
+    } else {
+        bins_remove(&t->bins, t->nodes.at, i, size);
     }
-    bins_remove(&t->bins, at, i);
-    at[i].size = size | NODE_FREE;
-    return run_insert(t, i);
 }
 
-static inline int run_resize(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
+/* For a run that is not the top. */
+static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint64_t old_size,
+                                               uint64_t size)
 {
-    struct node *at = t->nodes.at;
+    if (__builtin_expect(t->by_position, 0))
+        return 0;
+    bins_remove(&t->bins, t->nodes.at, i, old_size);
+    return run_insert(t, i, size);
+}
 
-    at[i].pos = pos;
+/* For a run that has its new place already. */
+static inline int run_resize(struct tlsf *t, uint32_t i, uint64_t old_size, uint64_t size)
+{
     if (i != t->top)
-        return run_rebin(t, i, size);
-    at[i].size = size | NODE_FREE;
+        return run_rebin(t, i, old_size, size);
+    t->top_size = size;
     return 0;
 }
 
 /* A free run of `size` bytes or more, at most 2^63; 0 if there is none. */
 static inline uint32_t run_find(const struct tlsf *t, uint64_t size)
 {
-    uint32_t i = bins_find(&t->bins, t->nodes.at, size);
+    uint32_t i = t->bins.head[bins_find(&t->bins, t->nodes.at, size)];
 
-    /* The size of at[0] is 0 without its state. */
-    if (!i && node_size(&t->nodes.at[t->top]) >= size)
+    if (!i && t->top_size >= size)
         i = t->top;
     return i;
 }
@@ -166,11 +170,12 @@ static void reindex(struct tlsf *t, bool by_position)
     bins_clear(&t->bins);
     t->runs = 0;
     t->top = 0;
+    t->top_size = 0;
     t->by_position = by_position;
     t->ready = 0;
     for (uint32_t i = 1; i < t->nodes.top; i++) {
         if (node_is_free(&at[i]))
-            run_insert(t, i);
+            run_insert(t, i, node_size(at, i));
     }
 }
 
@@ -198,6 +203,11 @@ static inline void want_bins(struct tlsf *t)
         reindex(t, false);
 }
 
+static inline uint64_t range_start(const struct node *at, uint32_t header)
+{
+    return node_pos(&at[at[header].next]);
+}
+
 /* The free run that contains `pos`; 0 if there is none. What a dealloc has just made, a block and
  * what nobody manages are told without the tree. */
 static uint32_t run_at(struct tlsf *t, uint64_t pos)
@@ -205,15 +215,15 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
     const struct node *at = t->nodes.at;
     uint32_t i = t->recent, range;
 
-    if (i < t->nodes.top && node_is_free(&at[i]) && pos - at[i].pos < node_size(&at[i]))
+    if (i < t->nodes.top && node_is_free(&at[i]) && pos - node_pos(&at[i]) < node_size(at, i))
         return i;
-    range = tree_floor(at, t->ranges, pos);
-    if (!range || pos - at[range].pos >= node_size(&at[range]) || *nodes_find(&t->nodes, pos))
+    range = tree_ceiling(at, t->ranges, pos + 1);
+    if (!range || pos < range_start(at, range) || *nodes_find(&t->nodes, pos))
         return 0;
     if (!t->by_position)
         reindex(t, true);
     i = tree_floor(at, t->runs, pos);
-    return i && pos - at[i].pos < node_size(&at[i]) ? i : 0;
+    return i && pos < node_end(at, i) ? i : 0;
 }
 
 /* Joins the free runs on both sides of node `i`, which is linked but not indexed. */
@@ -221,87 +231,91 @@ static __attribute__((noinline)) int run_join(struct tlsf *t, uint32_t i, uint64
 {
     struct node *at = t->nodes.at;
     uint32_t prev = at[i].prev, next = at[i].next;
+    uint64_t next_size = run_size(t, next), prev_size = node_pos(&at[i]) - node_pos(&at[prev]);
 
-    size += node_size(&at[prev]) + node_size(&at[next]);
-    run_remove(t, next);
+    run_remove(t, next, next_size);
     at[prev].next = at[next].next;
     at[at[next].next].prev = prev;
     nodes_give(&t->nodes, next);
     nodes_give(&t->nodes, i);
     t->recent = prev;
-    return run_resize(t, prev, at[prev].pos, size);
+    return run_resize(t, prev, prev_size, prev_size + size + next_size);
 }
 
-/* Makes node `i` at [pos, pos+size), which is linked but not indexed, a free run, merged with both
- * neighbours. */
+/* Makes node `i` at `pos`, of `size` bytes, which is linked but not indexed, a free run, merged
+ * with both neighbours. */
 ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint32_t prev = at[i].prev, next = at[i].next;
+    uint64_t old_size;
 
     if (node_is_free(&at[next])) {
         if (node_is_free(&at[prev]))
             return run_join(t, i, size);
+        old_size = run_size(t, next);
+        at[next].pos = pos | NODE_FREE;
         node_unlink(at, i);
         nodes_give(&t->nodes, i);
         t->recent = next;
-        return run_resize(t, next, pos, size + node_size(&at[next]));
+        return run_resize(t, next, old_size, old_size + size);
     }
     if (node_is_free(&at[prev])) {
+        old_size = pos - node_pos(&at[prev]);
         node_unlink(at, i);
         nodes_give(&t->nodes, i);
         t->recent = prev;
-        return run_resize(t, prev, at[prev].pos, node_size(&at[prev]) + size);
+        return run_resize(t, prev, old_size, old_size + size);
     }
-    at[i].pos = pos;
-    at[i].size = size | NODE_FREE;
+    at[i].pos = pos | NODE_FREE;
     t->recent = i;
-    return run_insert(t, i);
+    return run_insert(t, i, size);
 }
 
 /* Makes free run `run` a block. A bucket is there. */
-static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t run)
+static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t run, uint64_t size)
 {
-    run_remove(t, run);
-    t->nodes.at[run].size ^= NODE_FREE;
+    run_remove(t, run, size);
+    t->nodes.at[run].pos ^= NODE_FREE;
     nodes_link_block(&t->nodes, run);
     return 0;
 }
 
-/* Makes the first `size` bytes of free run `run`, at `pos`, a block. A node is reserved. */
-ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
+/* Makes the first `size` bytes of free run `run`, of `old_size` and at `pos`, a block. A node is
+ * reserved. */
+ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t old_size, uint64_t pos,
+                            uint64_t size)
 {
     struct node *at = t->nodes.at;
-    uint64_t rest = node_size(&at[run]) - size;
     uint32_t block;
 
     t->used += size;
-    if (!rest)
-        return run_carve_whole(t, run);
+    if (size == old_size)
+        return run_carve_whole(t, run, size);
     block = nodes_take(&t->nodes);
     at[block].pos = pos;
-    at[block].size = size;
+    at[run].pos = (pos + size) | NODE_FREE;
     node_link_before(at, run, block);
     nodes_link_block(&t->nodes, block);
-    return run_resize(t, run, pos + size, rest);
+    return run_resize(t, run, old_size, old_size - size);
 }
 
 /* As run_carve(), at any `pos` in the run. Two nodes are reserved. */
 static void run_carve_at(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
-    uint64_t start = at[run].pos;
+    uint64_t start = node_pos(&at[run]), old_size = node_size(at, run);
     uint32_t front;
 
     if (pos != start) {
         front = nodes_take(&t->nodes);
-        at[front].pos = start;
-        at[front].size = (pos - start) | NODE_FREE;
+        at[front].pos = start | NODE_FREE;
+        at[run].pos = pos | NODE_FREE;
         node_link_before(at, run, front);
-        run_resize(t, run, pos, node_end(&at[run]) - pos);
-        run_insert(t, front);
+        run_resize(t, run, old_size, old_size - (pos - start));
+        run_insert(t, front, pos - start);
     }
-    run_carve(t, run, pos, size);
+    run_carve(t, run, old_size - (pos - start), pos, size);
 }
 
 /* Ranges. */
@@ -328,9 +342,8 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
     if (err)
         return err;
     before = tree_floor(t->nodes.at, t->ranges, start);
-    after = tree_ceiling(t->nodes.at, t->ranges, start);
-    if ((before && node_end(&t->nodes.at[before]) > start) ||
-        (after && t->nodes.at[after].pos < end))
+    after = tree_ceiling(t->nodes.at, t->ranges, start + 1);
+    if (after && range_start(t->nodes.at, after) < end)
         return ALLOT_E_OVERLAP;
     if (!reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
@@ -340,31 +353,27 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
     t->total += size;
     i = nodes_take(&t->nodes);
     at[i].pos = start;
-    at[i].size = size;
-    before = before && node_end(&at[before]) == start ? before : 0;
-    after = after && at[after].pos == end ? after : 0;
-    if (before) {
-        node_link_before(at, before, i);
-        at[before].size += size;
-        if (after) {
-            uint32_t first = at[after].next, last = at[after].prev;
-
-            tree_remove(at, &t->ranges, after);
-            at[before].size += node_size(&at[after]);
-            at[i].next = first;
-            at[first].prev = i;
-            at[last].next = before;
-            at[before].prev = last;
-            nodes_give(&t->nodes, after);
-        }
-    } else if (after) {
+    before = before && node_pos(&at[before]) == start ? before : 0;
+    after = after && range_start(at, after) == end ? after : 0;
+    if (after) {
         node_link_after(at, after, i);
-        at[after].pos = start;
-        at[after].size += size;
+        if (before) {
+            uint32_t first = at[before].next, last = at[before].prev;
+
+            tree_remove(at, &t->ranges, before);
+            at[i].prev = last;
+            at[last].next = i;
+            at[first].prev = after;
+            at[after].next = first;
+            nodes_give(&t->nodes, before);
+        }
+    } else if (before) {
+        node_link_before(at, before, i);
+        at[before].pos = end | NODE_RANGE;
     } else {
         uint32_t header = nodes_take(&t->nodes);
 
-        at[header] = (struct node){start, size | NODE_RANGE, i, i, {0, 0}};
+        at[header] = (struct node){end | NODE_RANGE, i, i, {0, 0}};
         at[i].prev = header;
         at[i].next = header;
         tree_insert(at, &t->ranges, header);
@@ -387,49 +396,44 @@ static int tlsf_init(struct allot_byte *b, uint64_t start, uint64_t size)
 static void range_cut(struct tlsf *t, uint32_t run, uint64_t start, uint64_t end)
 {
     struct node *at = t->nodes.at;
-    uint32_t header = tree_floor(at, t->ranges, start), prev = at[run].prev, next = at[run].next;
-    uint64_t run_start = at[run].pos, run_end = node_end(&at[run]);
-    uint64_t range_start = at[header].pos, range_end = node_end(&at[header]);
+    uint32_t header = tree_ceiling(at, t->ranges, start + 1), prev, next;
+    uint64_t run_start = node_pos(&at[run]), run_end = node_end(at, run);
 
-    run_remove(t, run);
-    node_unlink(at, run);
-    nodes_give(&t->nodes, run);
+    run_remove(t, run, run_end - run_start);
+    at[run].pos = start;
     if (run_start < start) {
         uint32_t left = nodes_take(&t->nodes);
 
-        at[left].pos = run_start;
-        at[left].size = (start - run_start) | NODE_FREE;
-        node_link_after(at, prev, left);
-        run_insert(t, left);
-        prev = left;
+        at[left].pos = run_start | NODE_FREE;
+        node_link_before(at, run, left);
+        run_insert(t, left, start - run_start);
     }
     if (end < run_end) {
         uint32_t right = nodes_take(&t->nodes);
 
-        at[right].pos = end;
-        at[right].size = (run_end - end) | NODE_FREE;
-        node_link_before(at, next, right);
-        run_insert(t, right);
-        next = right;
+        at[right].pos = end | NODE_FREE;
+        node_link_after(at, run, right);
+        run_insert(t, right, run_end - end);
     }
-    if (range_start < start && end < range_end) {
-        uint32_t second = nodes_take(&t->nodes), last = at[header].prev;
-
-        at[second] = (struct node){end, (range_end - end) | NODE_RANGE, last, next, {0, 0}};
-        at[last].next = second;
-        at[next].prev = second;
-        at[header].size = (start - range_start) | NODE_RANGE;
-        at[header].prev = prev;
-        at[prev].next = header;
-        tree_insert(at, &t->ranges, second);
-    } else if (range_start < start) {
-        at[header].size = (start - range_start) | NODE_RANGE;
-    } else if (end < range_end) {
-        at[header].pos = end;
-        at[header].size = (range_end - end) | NODE_RANGE;
-    } else {
+    prev = at[run].prev;
+    next = at[run].next;
+    if (prev != header && next != header) {
+        /* The run becomes the header of what lies before it. */
+        at[run].pos = start | NODE_RANGE;
+        at[run].next = at[header].next;
+        at[at[run].next].prev = run;
+        at[header].next = next;
+        at[next].prev = header;
+        tree_insert(at, &t->ranges, run);
+        return;
+    }
+    node_unlink(at, run);
+    nodes_give(&t->nodes, run);
+    if (prev == next) {
         tree_remove(at, &t->ranges, header);
         nodes_give(&t->nodes, header);
+    } else if (next == header) {
+        at[header].pos = start | NODE_RANGE;
     }
 }
 
@@ -446,8 +450,8 @@ static int tlsf_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
     if (!run)
         return ALLOT_E_NOT_ALLOCATED;
     granule = granule > NODE_GRANULE ? granule : NODE_GRANULE;
-    start = ALLOT_ALIGN_UP(t->nodes.at[run].pos, granule);
-    end = ALLOT_ALIGN_DOWN(node_end(&t->nodes.at[run]), granule);
+    start = ALLOT_ALIGN_UP(node_pos(&t->nodes.at[run]), granule);
+    end = ALLOT_ALIGN_DOWN(node_end(t->nodes.at, run), granule);
     if (start >= end)
         return ALLOT_E_NOT_ALLOCATED;
     /* Two for the cut, two more for an add_memory() that undoes it. */
@@ -462,9 +466,10 @@ static int tlsf_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
 
 /* Blocks. */
 
-static bool fits(const struct node *run, uint64_t size, uint64_t align)
+static bool fits(const struct node *at, uint32_t run, uint64_t size, uint64_t align)
 {
-    uint64_t gap = ALLOT_ALIGN_UP(run->pos, align) - run->pos, have = node_size(run);
+    uint64_t pos = node_pos(&at[run]), have = node_size(at, run);
+    uint64_t gap = ALLOT_ALIGN_UP(pos, align) - pos;
 
     return gap <= have && have - gap >= size;
 }
@@ -475,23 +480,23 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
     uint64_t slack = size + (align - NODE_GRANULE);
     uint32_t i = run_find(t, size), tries = ALIGNED_TRIES, bin;
 
-    if (!i || fits(&at[i], size, align))
+    if (!i || fits(at, i, size, align))
         return i;
     if (slack <= available(t)) {
         i = run_find(t, slack);
         if (i)
             return i;
     }
-    if (fits(&at[t->top], size, align))
+    if (fits(at, t->top, size, align))
         return t->top;
     if (t->recent < t->nodes.top && node_is_free(&at[t->recent]) &&
-        fits(&at[t->recent], size, align))
+        fits(at, t->recent, size, align))
         return t->recent;
     for (bin = bins_down(&t->bins, BINS_COUNT - 1); bin >= bins_of(size) && tries; tries--) {
         for (i = t->bins.head[bin]; i && tries; tries--) {
-            if (fits(&at[i], size, align))
+            if (fits(at, i, size, align))
                 return i;
-            if (bin < BINS_EXACT || at[at[i].link[1]].size > at[at[i].link[0]].size)
+            if (bin < BINS_EXACT || node_size(at, at[i].link[1]) > node_size(at, at[i].link[0]))
                 i = at[i].link[1];
             else
                 i = at[i].link[0];
@@ -517,17 +522,32 @@ static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size,
     run = align <= NODE_GRANULE ? run_find(t, size) : find_aligned(t, size, align);
     if (!run)
         return ALLOT_E_NO_MEMORY;
-    pos = ALLOT_ALIGN_UP(t->nodes.at[run].pos, align);
+    pos = ALLOT_ALIGN_UP(node_pos(&t->nodes.at[run]), align);
     run_carve_at(t, run, pos, size);
     set_ready(t);
     *ret_pos = pos;
     return 0;
 }
 
+/* The first run of a bin of one size. */
+static __attribute__((noinline)) int alloc_exactly(struct tlsf *t, uint32_t bin, uint64_t *ret_pos)
+{
+    struct node *at = t->nodes.at;
+    uint32_t i = bins_pop(&t->bins, at, bin);
+
+    t->ready--;
+    t->used += bin * NODE_GRANULE;
+    at[i].pos ^= NODE_FREE;
+    nodes_link_block(&t->nodes, i);
+    *ret_pos = at[i].pos;
+    return 0;
+}
+
 static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     struct tlsf *t = tlsf_of(b);
-    uint32_t run;
+    uint64_t found;
+    uint32_t run, bin;
 
     /* What is invalid goes there as well: less 1, a 0 is more than any other. */
     if (__builtin_expect(!t->ready || size - 1 >= available(t) || align - 1 >= NODE_GRANULE ||
@@ -535,12 +555,21 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
                          0))
         return alloc_slowly(t, size, align, ret_pos);
     size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
-    run = run_find(t, size);
-    if (!run)
-        return ALLOT_E_NO_MEMORY;
+    bin = bins_find(&t->bins, t->nodes.at, size);
+    if (!bin) {
+        run = t->top;
+        found = t->top_size;
+        if (found < size)
+            return ALLOT_E_NO_MEMORY;
+    } else {
+        run = t->bins.head[bin];
+        found = bins_size(&t->bins, t->nodes.at, bin);
+        if (bin < BINS_EXACT && found == size)
+            return alloc_exactly(t, bin, ret_pos);
+    }
     t->ready--;
-    *ret_pos = t->nodes.at[run].pos;
-    return run_carve(t, run, *ret_pos, size);
+    *ret_pos = node_pos(&t->nodes.at[run]);
+    return run_carve(t, run, found, *ret_pos, size);
 }
 
 static int tlsf_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
@@ -569,7 +598,7 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     if (err)
         return err;
     run = run_at(t, pos);
-    if (!run || node_end(&t->nodes.at[run]) < pos + size)
+    if (!run || node_end(t->nodes.at, run) < pos + size)
         return ALLOT_E_OVERLAP;
     if (!reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
@@ -585,8 +614,8 @@ static inline uint32_t find_block(const struct tlsf *t, uint64_t pos, uint64_t s
     uint32_t *link = nodes_find(&t->nodes, pos), block = *link;
 
     /* An invalid size is rounded to 0, which is no block's. */
-    if (!block || t->nodes.at[block].size != ALLOT_ALIGN_UP(size, NODE_GRANULE) || !align ||
-        (pos | align) & (align - 1))
+    if (!block || node_end(t->nodes.at, block) - pos != ALLOT_ALIGN_UP(size, NODE_GRANULE) ||
+        !align || (pos | align) & (align - 1))
         return 0;
     *ret_link = link;
     return block;
@@ -607,7 +636,7 @@ static int tlsf_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
 
     if (__builtin_expect(!block, 0))
         return no_block(size, align);
-    size = t->nodes.at[block].size;
+    size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
     nodes_drop_block(&t->nodes, link, block);
     t->used -= size;
     return run_free(t, block, pos, size);
@@ -627,9 +656,9 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     block = find_block(t, pos, size, align, &link);
     if (!block)
         return no_block(size, align);
-    size = at[block].size;
+    size = node_size(at, block);
     next = at[block].next;
-    spare = node_is_free(&at[next]) ? node_size(&at[next]) : 0;
+    spare = node_is_free(&at[next]) ? node_size(at, next) : 0;
     t->recent = next; /* whoever is refused may want to know what is there */
     if (new_size > size && new_size - size > spare)
         return ALLOT_E_NO_MEMORY;
@@ -639,20 +668,18 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
         at = t->nodes.at;
         next = nodes_take(&t->nodes);
         at[next].pos = pos + new_size;
-        at[next].size = size - new_size;
         node_link_after(at, block, next);
         run_free(t, next, pos + new_size, size - new_size);
     } else if (new_size != size) {
-        spare += size - new_size;
-        if (spare) {
-            run_resize(t, next, pos + new_size, spare);
+        at[next].pos = (pos + new_size) | NODE_FREE;
+        if (spare + size != new_size) {
+            run_resize(t, next, spare, spare + size - new_size);
         } else {
-            run_remove(t, next);
+            run_remove(t, next, spare);
             node_unlink(at, next);
             nodes_give(&t->nodes, next);
         }
     }
-    at[block].size = new_size;
     t->used += new_size - size;
     return 0;
 }
@@ -664,7 +691,7 @@ static int tlsf_usable_size(const struct allot_byte *b, uint64_t pos, uint64_t *
 
     if (!block)
         return ALLOT_E_NOT_ALLOCATED;
-    *ret_size = t->nodes.at[block].size;
+    *ret_size = node_size(t->nodes.at, block);
     return 0;
 }
 
@@ -672,12 +699,11 @@ static uint64_t tlsf_largest_free(const struct allot_byte *b)
 {
     struct tlsf *t = tlsf_of(b);
 
-    uint64_t top, binned;
+    uint64_t binned;
 
     want_bins(t);
-    top = node_size(&t->nodes.at[t->top]);
     binned = bins_largest(&t->bins, t->nodes.at);
-    return top > binned ? top : binned;
+    return t->top_size > binned ? t->top_size : binned;
 }
 
 static uint64_t tlsf_total_bytes(const struct allot_byte *b)

@@ -15,6 +15,7 @@ struct tlsf {
     struct nodes nodes;
     uint64_t total;
     uint64_t used;
+    uint64_t top_size; /* of `top`; 0 where there is none */
     uint32_t
         ready; /* alloc() can go ahead at once so many times: memory, buckets and bins are there */
     uint32_t ranges; /* tree of the range headers */

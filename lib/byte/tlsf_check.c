@@ -23,33 +23,33 @@ struct tally {
 static int check_range(const struct tlsf *t, uint32_t header, struct tally *tally)
 {
     const struct node *at = t->nodes.at;
-    uint64_t pos = at[header].pos;
+    uint64_t start, pos;
     uint32_t prev = header;
     bool after_free = false;
 
-    CHECK(node_state(&at[header]) == NODE_RANGE && node_size(&at[header]));
+    CHECK(node_state(&at[header]) == NODE_RANGE);
     CHECK(at[header].next != header);
+    start = pos = node_pos(&at[at[header].next]);
     for (uint32_t i = at[header].next; i != header; i = at[i].next) {
         bool is_free = node_state(&at[i]) == NODE_FREE;
 
         CHECK(i && i < t->nodes.top && at[i].prev == prev);
         CHECK(is_free || node_state(&at[i]) == NODE_USED);
-        CHECK(at[i].pos == pos && node_size(&at[i]));
-        CHECK(node_end(&at[i]) > pos && node_end(&at[i]) <= node_end(&at[header]));
+        CHECK(at[i].next < t->nodes.top && node_end(at, i) > pos);
         CHECK(!(is_free && after_free));
         if (is_free) {
             tally->runs++;
         } else {
             tally->blocks++;
-            tally->used += at[i].size;
+            tally->used += node_size(at, i);
             CHECK(*nodes_find(&t->nodes, pos) == i);
         }
-        pos = node_end(&at[i]);
+        pos = node_end(at, i);
         after_free = is_free;
         prev = i;
     }
-    CHECK(at[header].prev == prev && pos == node_end(&at[header]));
-    tally->total += node_size(&at[header]);
+    CHECK(at[header].prev == prev);
+    tally->total += pos - start;
     tally->ranges++;
     return 0;
 }
@@ -62,7 +62,7 @@ static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_
     const struct node *at = t->nodes.at;
 
     CHECK(root < t->nodes.top && node_state(&at[root]) == NODE_FREE);
-    CHECK(bins_of(at[root].size) == bin && root != t->top && ++*count <= t->nodes.taken);
+    CHECK(bins_of(node_size(at, root)) == bin && root != t->top && ++*count <= t->nodes.taken);
     CHECK(!((root ^ way) & ((UINT64_C(1) << depth) - 1)));
     for (uint32_t side = 0; side < 2; side++) {
         uint32_t child = at[root].link[side];
@@ -70,7 +70,7 @@ static int check_trie(const struct tlsf *t, uint32_t root, uint32_t bin, uint32_
 
         if (!child)
             continue;
-        CHECK(depth < 32 && at[child].size <= at[root].size);
+        CHECK(depth < 32 && node_size(at, child) <= node_size(at, root));
         line = check_trie(t, child, bin, depth + 1, way | side << depth, count);
         if (line)
             return line;
@@ -99,7 +99,7 @@ static int check_bins(const struct tlsf *t, uint32_t *count)
         }
         for (uint32_t i = head; i; prev = i, i = at[i].link[1]) {
             CHECK(i < t->nodes.top && node_state(&at[i]) == NODE_FREE && at[i].link[0] == prev);
-            CHECK(bins_of(at[i].size) == bin && i != t->top && ++*count <= t->nodes.taken);
+            CHECK(bins_of(node_size(at, i)) == bin && i != t->top && ++*count <= t->nodes.taken);
         }
     }
     return 0;
@@ -116,11 +116,11 @@ int tlsf_check(const struct allot_byte *b)
 
     for (uint32_t i = tree_ceiling(at, t->ranges, 0); i;
          i = tree_ceiling(at, t->ranges, at[i].pos + 1)) {
-        CHECK(!tally.ranges || at[i].pos > end);
+        CHECK(!tally.ranges || node_pos(&at[at[i].next]) > end);
         line = check_range(t, i, &tally);
         if (line)
             return line;
-        end = node_end(&at[i]);
+        end = node_pos(&at[i]);
     }
     CHECK(tree_count(at, t->ranges) == tally.ranges);
     CHECK(t->total == tally.total && t->used == tally.used);
@@ -131,6 +131,7 @@ int tlsf_check(const struct allot_byte *b)
     line = nodes_check(&t->nodes);
     if (line)
         return line;
+    CHECK(t->top_size == node_size(at, t->top));
     if (t->by_position) {
         CHECK(!t->top);
         indexed = tree_count(at, t->runs);
@@ -156,7 +157,7 @@ int tlsf_dump(const struct allot_byte *b, allot_visit_fn *visit, void *ctx)
     for (uint32_t i = tree_ceiling(at, t->ranges, 0); i;
          i = tree_ceiling(at, t->ranges, at[i].pos + 1)) {
         for (uint32_t run = at[i].next; run != i; run = at[run].next)
-            visit(ctx, at[run].pos, node_size(&at[run]),
+            visit(ctx, node_pos(&at[run]), node_size(at, run),
                   node_state(&at[run]) == NODE_FREE ? ALLOT_RUN_FREE : ALLOT_RUN_USED);
     }
     return 0;

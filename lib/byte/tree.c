@@ -8,16 +8,16 @@
 void tree_insert(struct node *at, uint32_t *root, uint32_t i)
 {
     uint32_t priority = node_scatter(i), below, *less, *more;
-    uint64_t pos = at[i].pos;
+    uint64_t pos = node_pos(&at[i]);
 
     while (*root && node_scatter(*root) > priority)
-        root = &at[*root].link[pos > at[*root].pos];
+        root = &at[*root].link[pos > node_pos(&at[*root])];
     below = *root;
     *root = i;
     less = &at[i].link[0];
     more = &at[i].link[1];
     while (below) {
-        if (at[below].pos < pos) {
+        if (node_pos(&at[below]) < pos) {
             *less = below;
             less = &at[below].link[1];
             below = *less;
@@ -56,7 +56,7 @@ uint32_t tree_floor(const struct node *at, uint32_t root, uint64_t pos)
     uint32_t best = 0;
 
     while (root) {
-        bool right = at[root].pos <= pos;
+        bool right = node_pos(&at[root]) <= pos;
 
         if (right)
             best = root;
@@ -70,7 +70,7 @@ uint32_t tree_ceiling(const struct node *at, uint32_t root, uint64_t pos)
     uint32_t best = 0;
 
     while (root) {
-        bool right = at[root].pos < pos;
+        bool right = node_pos(&at[root]) < pos;
 
         if (!right)
             best = root;

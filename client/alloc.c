@@ -430,7 +430,7 @@ int allot_id_ticket(struct allot_pool *p, uint64_t first, struct allot_ticket *r
 static int ask_request(struct allot_pool *p, Allot__Request *request,
                        const struct allot_ticket *ticket, uint64_t *ret_value)
 {
-    uint64_t place = ticket->place & ((UINT64_C(1) << PLACE_POOL_SHIFT) - 1);
+    uint64_t place = pool_place_local(ticket->place);
 
     set_positions(request, &place, 1);
     request->generations = (uint64_t *)&ticket->generation;

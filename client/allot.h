@@ -65,12 +65,14 @@ extern "C" {
 #define ALLOT_E_HELLO         (-14) /* a request before hello, or a second hello */
 #define ALLOT_E_VERSION       (-15) /* the daemon speaks no protocol version of ours */
 #define ALLOT_E_SEQUENCE      (-16) /* a request's number is out of order */
-#define ALLOT_E_LIMIT         (-17) /* a limit on sessions or allocations is reached */
+#define ALLOT_E_LIMIT         (-17) /* a limit on sessions, allocations or names is reached */
 #define ALLOT_E_INTERNAL      (-18) /* the daemon failed; its log says how */
 #define ALLOT_E_SHARED        (-19) /* others hold it too, so it cannot be changed */
 #define ALLOT_E_SESSION       (-20) /* no such session; the library says POOL_GONE for its own */
 #define ALLOT_E_FROZEN        (-21) /* it is frozen, so it cannot be changed */
 #define ALLOT_E_DEADLINE      (-22) /* it has waited for room in vain */
+#define ALLOT_E_EXISTS        (-23) /* the name is taken */
+#define ALLOT_E_NO_NAME       (-24) /* nothing of that name is published */
 /* Said by the library. */
 #define ALLOT_E_TIMEOUT      (-32) /* the deadline passed before an answer came */
 #define ALLOT_E_DISCONNECTED (-33) /* the daemon is gone, or never was there */
@@ -287,6 +289,87 @@ int allot_send(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t
  */
 int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket);
 
+/* ---- names ---- */
+
+/*
+ * A name holds what it names as a process does, and is found by any process that may read the pool:
+ * what was published outlives its publisher. A name is 1 to ALLOT_NAME_MAX bytes of UTF-8 without
+ * control characters; names are compared byte by byte, within one pool.
+ */
+#define ALLOT_NAME_MAX 63
+#define ALLOT_REPLACE  1u /* also where the name is taken, by this user */
+
+/* Gives the name to what the ticket names, which this process must hold. `flags`: ALLOT_REPLACE;
+ * who looks the name up then gets the old one or the new one, at every moment. INVALID (no name),
+ * NOT_ALLOCATED, NOT_OWNER, EXISTS, DENIED (no right to write, or another user's name), QUOTA (of
+ * names), LIMIT. */
+int allot_publish(struct allot_pool *p, const char *name, const struct allot_ticket *ticket,
+                  unsigned flags);
+
+/* Takes the name away; what it named lives on while others hold it. NO_NAME; DENIED as above. */
+int allot_unpublish(struct allot_pool *p, const char *name);
+
+/* Takes what the name names, as allot_acquire() does; give it back with allot_release() or
+ * allot_free(). Each `ret` may be NULL: the ticket; the offset or the first ID; what was asked for,
+ * bytes or IDs. NO_NAME, LIMIT. */
+int allot_lookup(struct allot_pool *p, const char *name, struct allot_ticket *ret_ticket,
+                 uint64_t *ret_position, uint64_t *ret_size);
+
+struct allot_name_info {
+    char name[ALLOT_NAME_MAX + 1];
+    struct allot_ticket ticket;
+    uint64_t size;     /* as asked for: bytes or IDs */
+    uint64_t sequence; /* of the change that made it so, among those of the pool's names */
+    uint32_t uid, gid; /* who published it */
+};
+
+/* Calls `visit` for every name that begins with `prefix` (NULL: all), in the order of their bytes;
+ * nothing is taken. As the lists below; INVALID where `prefix` is longer than a name. */
+int allot_list_names(struct allot_pool *p, const char *prefix,
+                     int (*visit)(void *ctx, const struct allot_name_info *), void *ctx);
+
+/* ---- watching names ---- */
+
+#define ALLOT_WATCHES_MAX 8 /* of one session */
+
+enum allot_event_kind {
+    ALLOT_STATE = 1, /* what follows is all there is: forget what you were told */
+    ALLOT_COMPLETE,  /* that was all; changes follow */
+    ALLOT_APPEARED,
+    ALLOT_CHANGED, /* the name names something else */
+    ALLOT_GONE,
+};
+
+struct allot_event {
+    uint64_t watch;    /* whose event it is */
+    uint64_t sequence; /* of the change, as in allot_name_info */
+    enum allot_event_kind kind;
+    const char *name;           /* until the callback returns; empty for STATE and COMPLETE */
+    struct allot_ticket ticket; /* of APPEARED and CHANGED; nothing is taken */
+};
+
+/*
+ * Watches the pool's names that begin with `prefix` (NULL: all). `told` is called by
+ * allot_process() only: at first with the present state, and with it again after changes were
+ * missed (a daemon that was replaced, a program that was slow for long). An event tells how a name
+ * is, not all that happened to it, and may come twice. The watch ends with allot_unwatch(), or with
+ * its pool. INVALID (a prefix longer than a name), LIMIT, DENIED.
+ */
+int allot_watch(struct allot_pool *p, const char *prefix,
+                void (*told)(void *ctx, const struct allot_event *event), void *ctx,
+                uint64_t *ret_watch);
+/* Where it is called in `told`, nothing more of this watch is told. INVALID. */
+int allot_unwatch(struct allot *a, uint64_t watch);
+
+/* A descriptor for poll(2) and its like, for reading only: when it is readable, allot_process() is
+ * to be called. Sometimes there is nothing to do then. It belongs to the session. SYSTEM. */
+int allot_fd(struct allot *a, int *ret_fd);
+
+/* Takes in what the daemon has told and calls the callbacks, which may call the session. Does not
+ * wait, but for one answer where the state is asked for again, and 50 ms where no daemon is there;
+ * it is then tried again. One thread at a time. What ended the session, else 0. */
+int allot_process(struct allot *a);
+
 /* ---- statistics ---- */
 
 struct allot_pool_info {
@@ -301,6 +384,7 @@ struct allot_pool_info {
     uint64_t heap_bytes, heap_free_bytes;    /* held by the byte allocator; of these, free */
     uint64_t blocks, page_runs, id_ranges;   /* live allocations */
     uint64_t ids, ids_used;
+    uint64_t names;          /* published */
     uint64_t metadata_bytes; /* the daemon's own memory for the pool */
 };
 

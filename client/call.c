@@ -36,6 +36,10 @@
  * This library sends nothing that the daemon refuses as a whole, except to a daemon that lacks an
  * operation.
  *
+ * Events come between the answers, to whoever receives, and are handed on as they come. A program
+ * that waits for them with an event loop of its own watches an epoll over the socket and a timer:
+ * the timer tells it that another thread has received some, and that it is time to try to connect.
+ *
  * Invariants: oldest <= next <= oldest + window; pending[n] only for numbers in [oldest, next), and
  * pending[oldest] unless it is next; waiter[n] is a call in call_run(), on its thread's stack, and
  * leaves the table under the lock before that returns.
@@ -46,6 +50,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,6 +69,9 @@
 #define RETRY_MIN_NS UINT64_C(1000000)
 #define RETRY_MAX_NS UINT64_C(100000000)
 
+/* How long calls_receive() waits for a daemon. */
+#define RECONNECT_MS 50
+
 _Static_assert((CODEC_INFLIGHT_MAX & (CODEC_INFLIGHT_MAX - 1)) == 0, "slots are found by a mask");
 _Static_assert(CODEC_BATCH_MAX == ALLOT_BATCH_MAX, "allot.h and codec.h disagree");
 
@@ -78,7 +87,8 @@ static bool reply_is_sound(const Allot__Reply *reply)
         return false;
     if ((reply->n_errors && reply->n_errors != reply->count) ||
         (reply->n_values && reply->n_values != reply->count) ||
-        (reply->n_generations && reply->n_generations != reply->count))
+        (reply->n_generations && reply->n_generations != reply->count) ||
+        (reply->n_sizes && reply->n_sizes != reply->count))
         return false;
     for (size_t i = 0; i < reply->n_errors; i++) {
         if ((int)reply->errors[i] < 0)
@@ -104,6 +114,8 @@ static void calls_init(struct calls *s, int timeout_ms)
     s->queue_end = &s->queue;
     s->fds_wanted = 0;
     s->totals = (struct call_totals){0};
+    s->on_events = NULL;
+    s->poll_fd = s->timer_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
 }
 
@@ -211,16 +223,26 @@ int calls_open(struct calls *s, const char *path, int timeout_ms)
     return r;
 }
 
+static void close_poll(struct calls *s)
+{
+    if (s->poll_fd < 0)
+        return;
+    close(s->poll_fd);
+    close(s->timer_fd);
+}
+
 void calls_deinit(struct calls *s)
 {
     if (!s->lost)
         connection_close(&s->connection);
+    close_poll(s);
     pthread_mutex_destroy(&s->lock);
 }
 
 void calls_deinit_inherited(struct calls *s)
 {
     connection_close_inherited(&s->connection);
+    close_poll(s);
 }
 
 void calls_closing(struct calls *s)
@@ -339,6 +361,8 @@ static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t f
         call->values[item] = reply->n_values ? reply->values[i] : 0;
         if (call->generations)
             call->generations[item] = reply->n_generations ? reply->generations[i] : 0;
+        if (call->sizes)
+            call->sizes[item] = reply->n_sizes ? reply->sizes[i] : 0;
         if (call->frame) {
             memcpy(call->frame, s->in, frame_size);
             call->frame_size = frame_size;
@@ -402,6 +426,56 @@ static bool may_pass(int code)
            code == ALLOT_E_INTERNAL;
 }
 
+/* ---- for those who wait by a descriptor ---- */
+
+static int poll_connection_locked(struct calls *s)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    /* One that is closed has left the epoll by itself. */
+    if (s->poll_fd < 0)
+        return 0;
+    return epoll_ctl(s->poll_fd, EPOLL_CTL_ADD, s->connection.fd, &event) < 0 ? ALLOT_E_SYSTEM : 0;
+}
+
+void calls_ring_locked(struct calls *s, uint64_t after_ns)
+{
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(after_ns / 1000000000),
+                                           .tv_nsec = (long)(after_ns % 1000000000)}};
+
+    if (s->timer_fd >= 0)
+        (void)timerfd_settime(s->timer_fd, 0, &when, NULL);
+}
+
+static int make_poll_locked(struct calls *s)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int poll_fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (timer_fd >= 0 && poll_fd >= 0 && epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0) {
+        s->poll_fd = poll_fd;
+        s->timer_fd = timer_fd;
+        calls_ring_locked(s, 1); /* for what is queued already */
+        return s->lost ? 0 : poll_connection_locked(s);
+    }
+    int saved = errno;
+    close(timer_fd);
+    close(poll_fd);
+    errno = saved;
+    return ALLOT_E_SYSTEM;
+}
+
+int calls_poll(struct calls *s, int *ret_fd)
+{
+    pthread_mutex_lock(&s->lock);
+    int r = s->poll_fd < 0 ? make_poll_locked(s) : 0;
+    if (r == 0)
+        *ret_fd = s->poll_fd;
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
 /* The leader's step while the connection is lost: another one, or DISCONNECTED when the deadline
  * has passed. Where the daemon does not know the session, nobody ever will again. */
 static int reconnect_locked(struct calls *s, uint64_t deadline)
@@ -423,6 +497,8 @@ static int reconnect_locked(struct calls *s, uint64_t deadline)
     if (r == ALLOT_E_TIMEOUT || may_pass(r))
         return ALLOT_E_DISCONNECTED;
     if (r == 0)
+        r = poll_connection_locked(s);
+    if (r == 0)
         r = send_again_locked(s);
     s->lost = r == ALLOT_E_DISCONNECTED;
     if (r < 0 && !s->lost)
@@ -437,6 +513,7 @@ static void lose_locked(struct calls *s)
 {
     connection_close(&s->connection);
     s->lost = true;
+    calls_ring_locked(s, RETRY_MIN_NS);
     if (s->closing)
         break_locked(s, ALLOT_E_DISCONNECTED);
 }
@@ -471,6 +548,8 @@ static int lead_locked(struct calls *s, uint64_t deadline)
         lose_locked(s);
     else if (r < 0)
         break_locked(s, r);
+    else if (reply->n_events && s->on_events)
+        s->on_events(s->ctx, reply);
     else if (reply->refused)
         refused_locked(s, reply);
     else
@@ -496,6 +575,32 @@ static void hand_over_locked(struct calls *s)
     }
     if (s->queue)
         wake(s->queue);
+}
+
+int calls_receive(struct calls *s)
+{
+    uint64_t expirations;
+
+    pthread_mutex_lock(&s->lock);
+    if (s->timer_fd >= 0)
+        (void)!read(s->timer_fd, &expirations, sizeof(expirations));
+    while (!s->led && !s->broken) {
+        if (s->lost) {
+            if (reconnect_locked(s, deadline_in(RECONNECT_MS)) == 0)
+                continue;
+            calls_ring_locked(s, RETRY_MAX_NS);
+            break;
+        }
+        struct pollfd p = {.fd = s->connection.fd, .events = POLLIN};
+        if (poll(&p, 1, 0) <= 0)
+            break;
+        (void)lead_locked(s, DEADLINE_NEVER); /* which does not wait */
+    }
+    hand_over_locked(s);
+    int r = s->broken;
+    errno = r ? s->broken_errno : errno;
+    pthread_mutex_unlock(&s->lock);
+    return r;
 }
 
 /* 0: sent and entered in the table. CONNECTION_FULL: *ret_events is what to poll for, 0 where

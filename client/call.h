@@ -16,6 +16,7 @@ struct call {
     uint64_t *values; /* one an operation, as are the codes */
     int *codes;
     uint64_t *generations; /* likewise, or NULL */
+    uint64_t *sizes;       /* likewise */
     void *frame; /* CODEC_FRAME_MAX bytes for the reply as it came, or NULL where nobody wants it */
     bool wants_fd;
     uint64_t wait_ms; /* that the daemon may take longer */
@@ -62,6 +63,10 @@ struct calls {
     struct call *waiter[CODEC_INFLIGHT_MAX]; /* of these; NULL: nobody waits any more */
     struct call *queue, **queue_end;         /* calls that could not be sent yet */
     struct call_totals totals;
+    void (*on_events)(void *ctx, const Allot__Reply *); /* under the lock */
+    void *ctx;
+    int poll_fd;  /* an epoll over the connection and the timer, or -1 */
+    int timer_fd; /* expires when there is something to be done that the connection does not tell */
     unsigned char out[CODEC_FRAME_MAX];
 
     /* The leader's. */
@@ -81,6 +86,14 @@ struct call_totals calls_totals(struct calls *s);
 
 /* What is lost from here on is not connected again: goodbye comes next. */
 void calls_closing(struct calls *s);
+
+/* *ret_fd becomes readable when calls_receive() has something to do; it stays the session's. */
+int calls_poll(struct calls *s, int *ret_fd);
+/* Lets it be readable after so many nanoseconds, 1 or more. */
+void calls_ring_locked(struct calls *s, uint64_t after_ns);
+/* Receives what is there, where no other thread does so already. Does not wait, but where the
+ * connection is lost: then it tries once to make another, for RECONNECT_MS at most. */
+int calls_receive(struct calls *s);
 
 /*
  * Sends the request (its number is filled in here) and waits for all its answers. 0 when they came:

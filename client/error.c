@@ -25,8 +25,9 @@ _Static_assert(
         ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO && ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
         ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
         ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL &&
-        ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION &&
-        ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN && ALLOT_E_DEADLINE == -ALLOT__ERROR__E_DEADLINE,
+        ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN &&
+        ALLOT_E_DEADLINE == -ALLOT__ERROR__E_DEADLINE &&
+        ALLOT_E_EXISTS == -ALLOT__ERROR__E_EXISTS && ALLOT_E_NO_NAME == -ALLOT__ERROR__E_NO_NAME,
     "allot.h and allot.proto disagree");
 
 static _Thread_local uint64_t last_limit;
@@ -80,7 +81,7 @@ const char *allot_strerror(int code)
     case ALLOT_E_SEQUENCE:
         return "client and daemon disagree about the order of requests; the session is broken";
     case ALLOT_E_LIMIT:
-        return "the daemon's limit of sessions or allocations is reached";
+        return "the daemon's limit of sessions, allocations or names is reached";
     case ALLOT_E_INTERNAL:
         return "internal error of the daemon";
     case ALLOT_E_SESSION:
@@ -91,6 +92,10 @@ const char *allot_strerror(int code)
         return "it is frozen";
     case ALLOT_E_DEADLINE:
         return "waited for room in vain";
+    case ALLOT_E_EXISTS:
+        return "the name is taken";
+    case ALLOT_E_NO_NAME:
+        return "nothing of that name is published";
     case ALLOT_E_TIMEOUT:
         return "timed out";
     case ALLOT_E_DISCONNECTED:

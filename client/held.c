@@ -7,13 +7,16 @@
  *
  * Why an entry can be under way: between the last giving back and the daemon's answer another
  * thread may take the same thing again. Sent at once, its request could reach the daemon before the
- * other, which would then drop what was just taken. So it waits until the first is answered.
+ * other, which would then drop what was just taken. So it waits until the first is answered. What
+ * was looked up by its name has no entry to wait for: there, a count of such beginnings and ends
+ * tells whether anything was given back between the question and its answer.
  *
  * Invariants: an entry's place is not 0. count <= capacity * 3/4, and there is room for `promised`
  * more. What is under way ends by held_settle(), or because its place was granted anew. `frozen`
  * counts the entries that are.
  *
- * Locks: `lock`, for a few instructions, but in held_take(), which waits on `settled` with it.
+ * Locks: `lock`, for a few instructions, but in held_take() and held_found(), which wait on
+ * `settled` with it.
  */
 #include "held.h"
 
@@ -184,6 +187,7 @@ enum held_step held_give(struct held *h, struct allot_ticket *ticket, uint64_t s
         e->taken--;
     } else {
         e->under_way = true;
+        h->asked++;
         ticket->generation = e->generation;
         step = HELD_ASK;
     }
@@ -191,10 +195,42 @@ enum held_step held_give(struct held *h, struct allot_ticket *ticket, uint64_t s
     return step;
 }
 
+uint64_t held_mark(struct held *h)
+{
+    pthread_mutex_lock(&h->lock);
+    uint64_t mark = h->asked;
+    pthread_mutex_unlock(&h->lock);
+    return mark;
+}
+
+bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark)
+{
+    pthread_mutex_lock(&h->lock);
+    struct held_entry *e = find(h, ticket->place);
+    while (e->place && e->under_way) {
+        pthread_cond_wait(&h->settled, &h->lock);
+        e = find(h, ticket->place);
+    }
+    h->promised--;
+    /* What has a higher generation was granted at this place since. */
+    bool good = h->asked == mark && !(e->place && e->generation > ticket->generation);
+    if (good && e->place && e->generation == ticket->generation) {
+        e->taken++;
+    } else if (good) {
+        h->count += !e->place;
+        h->frozen -= e->place && e->frozen;
+        *e = (struct held_entry){
+            .place = ticket->place, .generation = ticket->generation, .size = size, .taken = 1};
+    }
+    pthread_mutex_unlock(&h->lock);
+    return good;
+}
+
 void held_settle(struct held *h, const struct allot_ticket *ticket, bool holds)
 {
     pthread_mutex_lock(&h->lock);
     struct held_entry *e = find_held(h, ticket->place);
+    h->asked++;
     if (e && (e->generation != ticket->generation || !e->under_way))
         e = NULL;
     if (e && holds) {

@@ -26,6 +26,7 @@ struct held {
     size_t capacity; /* a power of two, or 0 */
     size_t count;
     size_t promised;       /* places for held_put() to come */
+    uint64_t asked;        /* beginnings and ends of what the daemon was asked */
     _Atomic size_t frozen; /* entries that are */
 };
 
@@ -56,6 +57,14 @@ enum held_step held_take(struct held *h, const struct allot_ticket *ticket, uint
 /* Gives back once what is at ticket->place. A generation or a size of 0 is not compared. HELD_ASK:
  * it was the last, and *ticket is whole. */
 enum held_step held_give(struct held *h, struct allot_ticket *ticket, uint64_t size);
+
+/*
+ * What the daemon found for this process, and took for it unless it had it: taken once more. `mark`
+ * is held_mark()'s from before the daemon was asked. False where something was given back
+ * meanwhile, which may have been this: then it is to be taken by its ticket. Uses up one promise.
+ */
+uint64_t held_mark(struct held *h);
+bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark);
 
 /* The daemon's answer to what HELD_ASK was for: whether this session holds it now. Nothing happens
  * where its place was granted anew since. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists: pools, tags and sessions, as the daemon counts them.
+ * Lists: pools, tags, sessions and names, as the daemon has them.
  *
  * A list comes in frames. The thread that receives a frame may be another caller's, so it copies
  * the frame as it is; here it is decoded, on the caller's own thread and outside all locks, which
@@ -11,11 +11,13 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "session.h"
 
 struct list {
     struct allot *session;
+    const struct allot_pool *pool; /* of names */
     Allot__Request request;
     Allot__Reply *reply;
     /* Visits all entries of the reply; `last` is then the last one's key. */
@@ -24,9 +26,11 @@ struct list {
         int (*pool)(void *ctx, const struct allot_pool_info *);
         int (*tag)(void *ctx, const struct allot_tag_info *);
         int (*session)(void *ctx, const struct allot_session_info *);
+        int (*name)(void *ctx, const struct allot_name_info *);
     } visit;
     void *ctx;
     uint64_t last;
+    char last_name[ALLOT_NAME_MAX + 1];
     unsigned char frame[CODEC_FRAME_MAX];
     struct codec_arena arena;
 };
@@ -52,6 +56,7 @@ static int visit_pools(struct list *list)
                                        .id_ranges = in->id_ranges,
                                        .ids = in->ids,
                                        .ids_used = in->ids_used,
+                                       .names = in->names,
                                        .metadata_bytes = in->metadata_bytes};
         snprintf(info.name, sizeof(info.name), "%s", in->name);
         snprintf(info.allocator, sizeof(info.allocator), "%s", in->allocator);
@@ -100,6 +105,30 @@ static int visit_sessions(struct list *list)
     return 0;
 }
 
+static int visit_names(struct list *list)
+{
+    const struct allot_pool *p = list->pool;
+
+    for (size_t i = 0; i < list->reply->n_names; i++) {
+        const Allot__NameInfo *in = list->reply->names[i];
+        struct allot_name_info info = {
+            .ticket = {.place = pool_place_global(p, in->place), .generation = in->generation},
+            .size = in->size,
+            .sequence = in->sequence,
+            .uid = in->uid,
+            .gid = in->gid};
+        snprintf(info.name, sizeof(info.name), "%s", in->name);
+        if (strcmp(info.name, list->last_name) <= 0)
+            return ALLOT_E_MALFORMED;
+        strcpy(list->last_name, info.name);
+        list->last++;
+        int r = list->visit.name(list->ctx, &info);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
 /* The next part, into list->reply. */
 static int fetch(struct list *list)
 {
@@ -137,6 +166,7 @@ static struct list *list_new(struct allot *a, Allot__Op op, void *ctx)
         list->session = a;
         list->ctx = ctx;
         list->last = 0;
+        list->last_name[0] = 0;
         allot__request__init(&list->request);
         list->request.op = op;
     }
@@ -181,6 +211,25 @@ int allot_list_sessions(struct allot *a, int (*visit)(void *ctx, const struct al
         return ALLOT_E_SYSTEM;
     list->visit_part = visit_sessions;
     list->visit.session = visit;
+    int r = walk(list);
+    free(list);
+    return r;
+}
+
+int allot_list_names(struct allot_pool *p, const char *prefix,
+                     int (*visit)(void *ctx, const struct allot_name_info *), void *ctx)
+{
+    if (prefix && strnlen(prefix, ALLOT_NAME_MAX + 1) > ALLOT_NAME_MAX)
+        return ALLOT_E_INVALID;
+    struct list *list = list_new(p->session, ALLOT__OP__OP_NAMES, ctx);
+    if (!list)
+        return ALLOT_E_SYSTEM;
+    list->pool = p;
+    list->request.pool = p->number;
+    list->request.name = (char *)(uintptr_t)(prefix ? prefix : "");
+    list->request.after_name = list->last_name;
+    list->visit_part = visit_names;
+    list->visit.name = visit;
     int r = walk(list);
     free(list);
     return r;

@@ -150,6 +150,7 @@ void allot_detach(struct allot_pool *p)
     if (!p)
         return;
     bool here = fork_here(p->generation);
+    watch_detach(p);
     if (here) {
         unmap(p);
         pthread_mutex_lock(&p->session->pools_lock);

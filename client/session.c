@@ -53,6 +53,7 @@ void allot_close(struct allot *a)
 {
     if (!a)
         return;
+    watch_deinit(a);
     pool_detach_all(a);
     if (fork_here(a->generation)) {
         Allot__Request request = ALLOT__REQUEST__INIT;

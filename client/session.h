@@ -12,9 +12,12 @@
 #include "fork.h"
 #include "held.h"
 
+struct watches;
+
 struct allot {
     struct calls calls;
-    uint64_t generation; /* the process that opened it */
+    struct watches *watches; /* NULL until there is one; set under calls.lock */
+    uint64_t generation;     /* the process that opened it */
     struct held held;
     pthread_mutex_t pools_lock; /* taken alone */
     struct allot_pool *pools;
@@ -54,13 +57,29 @@ int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_val
 #define PLACE_POOL_SHIFT 56
 #define PLACE_POOL_MAX   255u
 
+static inline uint64_t pool_place_global(const struct allot_pool *p, uint64_t wire_place)
+{
+    return (uint64_t)p->number << PLACE_POOL_SHIFT | wire_place;
+}
+
 static inline uint64_t pool_place(const struct allot_pool *p, enum codec_kind kind,
                                   uint64_t position)
 {
     if (position >> CODEC_KIND_SHIFT)
         return 0;
-    return (uint64_t)p->number << PLACE_POOL_SHIFT | (uint64_t)kind << CODEC_KIND_SHIFT | position;
+    return pool_place_global(p, (uint64_t)kind << CODEC_KIND_SHIFT | position);
 }
+
+/* As it is on the wire. */
+static inline uint64_t pool_place_local(uint64_t place)
+{
+    return place & ((UINT64_C(1) << PLACE_POOL_SHIFT) - 1);
+}
+
+/* Ends those of the pool: it is about to go. */
+void watch_detach(struct allot_pool *p);
+/* Ends all, without a word to the daemon: goodbye will tell. */
+void watch_deinit(struct allot *a);
 
 /* Unmaps and frees all of the session's pools. */
 void pool_detach_all(struct allot *a);

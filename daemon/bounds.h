@@ -26,6 +26,8 @@
  * whenever something is freed, under the lock. */
 #define WAITS_MAX      1024u
 #define WAITS_USER_MAX (WAITS_MAX / 4)
+/* Published names in one pool: they are kept in one table in order, which a change moves. */
+#define NAMES_MAX (1u << 14)
 /* Access rules of one pool: read linearly when a session attaches. */
 #define RULES_MAX 64u
 /* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a

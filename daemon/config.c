@@ -43,6 +43,7 @@
 #define PAGE_SIZE_MIN        UINT64_C(4096)
 #define PAGE_SIZE_LIMIT      (UINT64_C(1) << 30)
 #define IDS_DEFAULT          (UINT64_C(1) << 32)
+#define NAMES_QUOTA_DEFAULT  1024u
 #define IDS_LIMIT            ((UINT64_C(1) << 48) - 1)
 #define SESSIONS_MAX_DEFAULT 1024u
 
@@ -59,13 +60,15 @@ enum pool_key {
     POOL_IDS,
     POOL_QUOTA,
     POOL_ALLOCATIONS_MAX,
+    POOL_NAMES_QUOTA,
     POOL_ACCESS,
     N_POOL
 };
 
 static const char *const daemon_keys[N_DAEMON] = {"socket", "workers", "sessions_max", "log_level"};
-static const char *const pool_keys[N_POOL] = {"size", "size_max", "page_size",       "allocator",
-                                              "ids",  "quota",    "allocations_max", "access"};
+static const char *const pool_keys[N_POOL] = {"size",  "size_max", "page_size",       "allocator",
+                                              "ids",   "quota",    "allocations_max", "names_quota",
+                                              "access"};
 
 struct reading {
     struct config *config;
@@ -307,6 +310,7 @@ static void begin_pool(struct config_pool *pool, const char *name)
         .ids = IDS_DEFAULT,
         .quota = UINT64_MAX,
         .allocations_max = ALLOCATIONS_MAX,
+        .names_quota = NAMES_QUOTA_DEFAULT,
     };
     (void)allot_byte_find(NULL, &pool->allocator);
     snprintf(pool->name, sizeof(pool->name), "%s", name);
@@ -498,6 +502,9 @@ static void read_pool_key(struct reading *r, enum pool_key key, const char *valu
         break;
     case POOL_ALLOCATIONS_MAX:
         read_number(r, "allocations_max", value, 1, ALLOCATIONS_MAX, &pool->allocations_max);
+        break;
+    case POOL_NAMES_QUOTA:
+        read_number(r, "names_quota", value, 0, NAMES_MAX, &pool->names_quota);
         break;
     case POOL_ACCESS:
         read_access(r, value);

@@ -28,6 +28,7 @@ struct config_pool {
     uint64_t ids;             /* the ID space is 1..ids */
     uint64_t quota;           /* bytes that one user may hold; UINT64_MAX: no limit */
     uint64_t allocations_max; /* live allocations, ALLOCATIONS_MAX at most */
+    uint64_t names_quota;     /* names that one user may have published, NAMES_MAX at most */
     const struct allot_byte_ops *allocator; /* NULL: none is built in */
     struct config_rule rules[RULES_MAX];
     unsigned n_rules;
@@ -53,6 +54,7 @@ struct config {
  *                    ids             IDs in the space, below 2^48    2^32
  *                    quota           bytes that one user may hold    no limit
  *                    allocations_max live allocations                ALLOCATIONS_MAX
+ *                    names_quota     names that one user may publish 1024
  *                    access          who may do what                 *=write
  *
  * `access` is a list of WHO=WHAT: WHO is uid:NAME, gid:NAME (or numbers) or `*`, WHAT is none, read

@@ -53,8 +53,11 @@ struct connection {
     unsigned ask;            /* the turn from which it may be asked for it, */
     unsigned ask_gap;        /* after the last time that it did not */
     bool adopted;            /* and not read yet since a daemon's death */
-    size_t served;           /* bytes of the first frame whose requests were served already … */
-    unsigned taken;          /* … and how many operations those took */
+    bool watches;            /* it is in the list of those who do */
+    bool behind;             /* its socket had no room for events */
+    struct connection *next_watching;
+    size_t served;  /* bytes of the first frame whose requests were served already … */
+    unsigned taken; /* … and how many operations those took */
 };
 
 /*
@@ -130,6 +133,18 @@ static void unlink_connection(struct connection *c)
         c->next->prev = c->prev;
 }
 
+static void unlist(struct connection *c)
+{
+    struct connection **at = &c->all->watching;
+
+    if (!c->watches)
+        return;
+    while (*at != c)
+        at = &(*at)->next_watching;
+    *at = c->next_watching;
+    atomic_fetch_sub(&c->all->n_watching, 1);
+}
+
 static void connection_close(struct connection *c)
 {
     bool leaving = c->all->leaving;
@@ -137,6 +152,7 @@ static void connection_close(struct connection *c)
     if (uv_is_closing((uv_handle_t *)&c->poll))
         return;
     unlink_connection(c);
+    unlist(c);
     if (c->kept && !leaving)
         store_forget_client(c->all->service.sessions->store, c->session->id);
     if (c->session)
@@ -216,6 +232,37 @@ static void connect_session(struct connection *c, struct session *s)
     s->ctx = c;
 }
 
+/* What the connection is looked at for, now. */
+static void poll_connection(struct connection *c)
+{
+    const struct session *s = c->session;
+
+    if (c->backlog)
+        uv_poll_start(&c->poll, UV_WRITABLE, on_event);
+    else if (s && (s->commit.running || (s->ended && !s->reclaimed)))
+        uv_poll_stop(&c->poll); /* on_resume() is to come */
+    else
+        uv_poll_start(&c->poll, c->behind ? UV_READABLE | UV_WRITABLE : UV_READABLE, on_event);
+}
+
+/* Where its session has something to tell, it is told as soon as the socket takes it. */
+static void take_up_watches(struct connection *c)
+{
+    if (!c->session || !c->session->watch_due)
+        return;
+    c->session->watch_due = false;
+    if (!session_watches(c->session))
+        return;
+    if (!c->watches) {
+        c->watches = true;
+        c->next_watching = c->all->watching;
+        c->all->watching = c;
+        atomic_fetch_add(&c->all->n_watching, 1);
+    }
+    c->behind = true;
+    poll_connection(c);
+}
+
 void connections_adopt(struct connections *all, int fd, struct session *session)
 {
     struct connection *c = connection_new(all, fd);
@@ -228,6 +275,7 @@ void connections_adopt(struct connections *all, int fd, struct session *session)
     session->connected = true;
     c->kept = c->adopted = true;
     rewind_peek(c);
+    take_up_watches(c);
 }
 
 void connections_shed(struct connections *all)
@@ -315,6 +363,91 @@ static bool keep_backlog(struct connection *c, unsigned sent, unsigned consume, 
     memcpy(b->bytes, r->bytes, r->used);
     c->backlog = b;
     return true;
+}
+
+/* ---- events ---- */
+
+/* Of one frame: with the longest names and numbers they fill most of it. */
+#define EVENTS_MAX 120u
+/* Frames in a row for one connection; then others have their turn. */
+#define EVENT_FRAMES_MAX 32u
+
+_Static_assert(EVENTS_MAX * 130u <= CODEC_FRAME_MAX,
+               "an event (three numbers, a kind, a name, a generation) fits 130 bytes");
+
+/* The next events of one watch. 1: sent; 0: there are none; -EAGAIN: no room, the watch is as it
+ * was; another -errno: the peer is gone. */
+static int tell_next(struct connection *c, struct watch *w)
+{
+    static _Thread_local struct watch_event found[EVENTS_MAX];
+    static _Thread_local Allot__Event events[EVENTS_MAX];
+    Allot__Event *list[EVENTS_MAX];
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    unsigned char frame[CODEC_FRAME_MAX];
+    struct session *s = c->session;
+    const struct ledger_watch *record =
+        &ledger_watches(&s->all->store->ledger, s->slot)[w - s->watches];
+    struct pool *pool = record->pool < POOLS_MAX ? s->all->store->pools[record->pool] : NULL;
+    struct watch before = *w;
+    size_t size;
+
+    if (!w->id || !pool || s->access[record->pool] < ALLOT__ACCESS__ACCESS_READ)
+        return 0;
+    reply.n_events = watch_next(w, pool, record->prefix, found, EVENTS_MAX);
+    if (!reply.n_events)
+        return 0;
+    reply.events = list;
+    for (size_t i = 0; i < reply.n_events; i++) {
+        list[i] = &events[i];
+        allot__event__init(&events[i]);
+        events[i].watch = w->id;
+        events[i].kind = found[i].kind;
+        events[i].sequence = found[i].name.name.sequence;
+        events[i].name = found[i].name.name.name;
+        events[i].place = found[i].name.place;
+        events[i].generation = found[i].name.generation;
+    }
+    if (codec_encode_reply(&reply, frame, &size))
+        return -EMSGSIZE;
+    if (send(c->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        *w = before;
+        return errno == EINTR || errno == ENOBUFS ? -EAGAIN : -errno;
+    }
+    atomic_fetch_add_explicit(&s->bytes_sent, size, memory_order_relaxed);
+    return 1;
+}
+
+/* Tells what there is to tell, as far as the socket takes it. */
+static void tell(struct connection *c)
+{
+    struct session *s = c->session;
+    unsigned frames = 0;
+    int rc = 0;
+
+    c->behind = false;
+    if (c->backlog || s->ended)
+        return; /* its own answers come first */
+    session_refresh_access(s);
+    for (unsigned i = 0; i < LEDGER_WATCHES && rc >= 0; i++)
+        while (frames < EVENT_FRAMES_MAX && (rc = tell_next(c, &s->watches[i])) > 0)
+            frames++;
+    if (rc < 0 && rc != -EAGAIN) {
+        connection_close(c);
+        return;
+    }
+    c->behind = rc == -EAGAIN || frames == EVENT_FRAMES_MAX;
+    poll_connection(c);
+}
+
+void connections_tell(struct connections *all)
+{
+    struct connection *next;
+
+    for (struct connection *c = all->watching; c; c = next) {
+        next = c->next_watching;
+        if (!c->behind)
+            tell(c);
+    }
 }
 
 /* ---- receiving ---- */
@@ -482,6 +615,7 @@ static bool finish_round(struct connection *c, struct round round)
         rewind_peek(c);
     if (round.wait)
         uv_poll_stop(&c->poll);
+    take_up_watches(c);
     /* What holds nothing has nothing to lose: it connects again. */
     return !round.wait;
 }
@@ -548,11 +682,9 @@ static void write_backlog(struct connection *c)
     rewind_peek(c);
     backlog_free(b);
     c->backlog = NULL;
-    /* on_resume() is to come; where it came already, what it announced is waiting to be served. */
-    if (c->session && (c->session->commit.running || (c->session->ended && !c->session->reclaimed)))
-        uv_poll_stop(&c->poll);
-    else
-        uv_poll_start(&c->poll, UV_READABLE, on_event);
+    c->behind = c->watches; /* nothing was told meanwhile */
+    /* Where on_resume() came already, what it announced is waiting to be served. */
+    poll_connection(c);
     if (c->session)
         on_answered(c);
 }
@@ -561,14 +693,19 @@ static void on_event(uv_poll_t *handle, int status, int events)
 {
     struct connection *c = handle->data;
 
-    (void)events;
     /* The peer closed without reading its answers; the handle is stopped by now. */
-    if (status < 0)
+    if (status < 0) {
         connection_close(c);
-    else if (c->backlog)
+        return;
+    }
+    if (c->backlog) {
         write_backlog(c);
-    else
+        return;
+    }
+    if (events & UV_READABLE)
         read_rounds(c);
+    if (events & UV_WRITABLE && c->behind && !c->backlog && !uv_is_closing((uv_handle_t *)&c->poll))
+        tell(c);
 }
 
 /* What the session waited for has come: the frame is served again. */
@@ -578,7 +715,7 @@ static void on_resume(void *ctx)
 
     if (c->backlog)
         return; /* write_backlog() goes on, and reads then */
-    uv_poll_start(&c->poll, UV_READABLE, on_event);
+    poll_connection(c);
     read_rounds(c);
 }
 

@@ -20,6 +20,8 @@ struct connections {
     uv_loop_t *loop;
     struct service service;
     struct connection *first;
+    struct connection *watching; /* those whose sessions watch names */
+    atomic_uint n_watching;
     void (*on_closed)(void *ctx); /* a descriptor has become free */
     void *ctx;
     /* Takes an unread socket to the loop that its session belongs to. */
@@ -41,6 +43,9 @@ void connections_add(struct connections *all, int fd);
 /* Takes over the socket of a session that an earlier daemon left, with what waits on it. Where it
  * is refused, the session has none. */
 void connections_adopt(struct connections *all, int fd, struct session *session);
+
+/* Tells those who watch what is new. */
+void connections_tell(struct connections *all);
 
 /* Descriptors are short: closes the connections that have had a second to say hello and did not. */
 void connections_shed(struct connections *all);

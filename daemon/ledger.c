@@ -4,8 +4,8 @@
  *
  * What it is: one sealed memfd, mapped by the daemon alone, that holds what must survive the
  * daemon: descriptions of pools, sessions with their journals, and per pool the records of
- * allocations and the references that keep them alive. What it is not: an index. Nothing in here is
- * searched while requests are served; records.c and pool.c derive what they need.
+ * allocations, the references that keep them alive, and names. What it is not: an index. Nothing in
+ * here is searched while requests are served; records.c and pool.c derive what they need.
  *
  * Layout: fixed areas in a sparse file, each at the place where it would lie if all limits were
  * reached, so that nothing ever moves:
@@ -13,9 +13,10 @@
  *     0        header        magic, layout, sizes, checksum of these; the last session ID
  *     4 KiB    pools         POOLS_MAX descriptions
  *     64 KiB   sessions      SESSIONS_MAX records of 64 bytes
- *     1 MiB    journals      SESSIONS_MAX rings of 256 entries of 64 bytes
+ *     1 MiB    journals      SESSIONS_MAX rings of 256 entries of 64 bytes, each with the session's
+ *                            LEDGER_WATCHES watches of 80 bytes behind it
  *     128 MiB  parts         per pool: ALLOCATIONS_MAX records of 40 bytes, as many references,
- * then PARCELS_MAX parcels of 24 bytes
+ * PARCELS_MAX parcels of 24 bytes, then LEDGER_NAMES names of 80 bytes
  *
  * A part of the file is backed with memory before it is written (region_commit), and never read
  * before it was written: reading a hole of a mapped file backs it too.
@@ -44,12 +45,14 @@
 #define POOLS_AT        4096ull
 #define SESSIONS_AT     (64ull << 10)
 #define JOURNALS_AT     (1ull << 20)
-#define JOURNAL_SIZE    (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
+#define RING_SIZE       (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
+#define JOURNAL_SIZE    (RING_SIZE + LEDGER_WATCHES * sizeof(struct ledger_watch))
 #define PARTS_AT        (128ull << 20)
 #define RECORDS_SIZE    (ALLOCATIONS_MAX * (uint64_t)sizeof(struct ledger_record))
 #define REFERENCES_SIZE (ALLOCATIONS_MAX * (uint64_t)sizeof(ledger_reference))
 #define PARCELS_SIZE    (PARCELS_MAX * (uint64_t)sizeof(struct ledger_parcel))
-#define PART_SIZE       (RECORDS_SIZE + REFERENCES_SIZE + PARCELS_SIZE)
+#define NAMES_SIZE      ((LEDGER_NAMES * (uint64_t)sizeof(struct ledger_name) + 4095) / 4096 * 4096)
+#define PART_SIZE       (RECORDS_SIZE + REFERENCES_SIZE + PARCELS_SIZE + NAMES_SIZE)
 
 struct header {
     uint64_t magic;
@@ -61,6 +64,10 @@ struct header {
     uint32_t sessions_max;
     uint32_t pools_max;
     uint32_t allocations_max;
+    uint32_t name_size;
+    uint32_t names_max;
+    uint32_t journal_size;
+    uint32_t unused;
     uint64_t checksum; /* of all above */
     _Atomic uint64_t last_session;
 };
@@ -68,6 +75,8 @@ struct header {
 _Static_assert(sizeof(struct ledger_record) == 40, "records lie without gaps");
 _Static_assert(sizeof(struct ledger_parcel) == 24, "parcels lie without gaps");
 _Static_assert(PARCELS_SIZE % 4096 == 0, "parts start on a page");
+_Static_assert(sizeof(struct ledger_name) == 80, "names lie without gaps");
+_Static_assert(sizeof(struct ledger_watch) == 80 && JOURNAL_SIZE % 64 == 0, "entries are aligned");
 _Static_assert(sizeof(struct ledger_entry) == 64, "an entry is a cache line");
 _Static_assert(sizeof(struct ledger_session) == 64, "a session's record is a cache line");
 _Static_assert(sizeof(struct ledger_pool) == 256, "pool descriptions have a fixed size");
@@ -121,6 +130,9 @@ static struct header header_expected(void)
         .sessions_max = SESSIONS_MAX,
         .pools_max = POOLS_MAX,
         .allocations_max = ALLOCATIONS_MAX,
+        .name_size = sizeof(struct ledger_name),
+        .names_max = NAMES_MAX,
+        .journal_size = JOURNAL_SIZE,
     };
 
     h.checksum = header_checksum(&h);
@@ -222,6 +234,22 @@ int ledger_commit_parcels(const struct ledger *ledger, unsigned pool)
     return region_commit(ledger->fd, part_at(pool) + RECORDS_SIZE + REFERENCES_SIZE, PARCELS_SIZE);
 }
 
+static uint64_t names_at(unsigned pool)
+{
+    return part_at(pool) + RECORDS_SIZE + REFERENCES_SIZE + PARCELS_SIZE;
+}
+
+struct ledger_name *ledger_names(const struct ledger *ledger, unsigned pool)
+{
+    return (struct ledger_name *)(void *)(ledger->base + names_at(pool));
+}
+
+int ledger_commit_names(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count)
+{
+    return region_commit(ledger->fd, names_at(pool) + from * (uint64_t)sizeof(struct ledger_name),
+                         count * (uint64_t)sizeof(struct ledger_name));
+}
+
 static void punch(const struct ledger *ledger, uint64_t offset, uint64_t size)
 {
     if (fallocate(ledger->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
@@ -283,6 +311,13 @@ struct ledger_entry *ledger_entry(const struct ledger *ledger, unsigned slot, ui
     char *journal = ledger->base + JOURNALS_AT + slot * JOURNAL_SIZE;
 
     return (struct ledger_entry *)(void *)journal + number % CODEC_INFLIGHT_MAX;
+}
+
+struct ledger_watch *ledger_watches(const struct ledger *ledger, unsigned slot)
+{
+    char *journal = ledger->base + JOURNALS_AT + slot * JOURNAL_SIZE;
+
+    return (struct ledger_watch *)(void *)(journal + RING_SIZE);
 }
 
 uint64_t ledger_journal_last(const struct ledger *ledger, unsigned slot)
@@ -355,7 +390,7 @@ void ledger_entry_refuse(struct ledger_entry *entry, Allot__Error error, uint64_
 }
 
 /* Whether the committing store of an entry happened, and what its answer carries. */
-static bool entry_committed(const struct ledger *ledger, const struct ledger_entry *e,
+static bool entry_committed(const struct ledger *ledger, unsigned slot, struct ledger_entry *e,
                             uint64_t *ret_value, uint64_t *ret_generation)
 {
     const struct ledger_record *record;
@@ -368,6 +403,11 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
     if (e->op == ALLOT__OP__OP_ADD_MEMORY) {
         *ret_value = e->new_word;
         return ledger->pools[e->pool].size != e->old_word;
+    }
+    if (e->op == ALLOT__OP__OP_WATCH || e->op == ALLOT__OP__OP_UNWATCH) {
+        *ret_value = e->new_word;
+        return e->reference < LEDGER_WATCHES &&
+               ledger_watches(ledger, slot)[e->reference].id == e->new_word;
     }
     /* The tops have not been checked yet where the pool is not open. */
     if (e->record >= ledger->pools[e->pool].records_top || e->record >= ALLOCATIONS_MAX ||
@@ -392,7 +432,16 @@ static bool entry_committed(const struct ledger *ledger, const struct ledger_ent
     case ALLOT__OP__OP_FREE_IDS:
     case ALLOT__OP__OP_RELEASE:
     case ALLOT__OP__OP_SEND:
+    case ALLOT__OP__OP_PUBLISH:
+    case ALLOT__OP__OP_UNPUBLISH:
         return references[e->reference] == e->new_word;
+    case ALLOT__OP__OP_LOOKUP:
+        if (references[e->reference] != e->new_word)
+            return false;
+        *ret_value = ledger_record_place(record);
+        *ret_generation = record->generation;
+        e->size = ledger_record_told(record); /* no word, so another settling finds the same */
+        return true;
     case ALLOT__OP__OP_RESIZE:
         *ret_value = record->position;
         return record->size == e->new_word;
@@ -412,7 +461,7 @@ void ledger_journal_settle(const struct ledger *ledger, unsigned slot)
 
         if (!e->number || e->result)
             continue;
-        if (entry_committed(ledger, e, &value, &generation))
+        if (entry_committed(ledger, slot, e, &value, &generation))
             ledger_entry_finish(e, ALLOT__ERROR__E_OK, value, generation);
         else if (ledger_entry_has_waited(e) && e->new_word >= LEDGER_REFUSES)
             ledger_entry_finish(e, (Allot__Error)(e->new_word >> 48 & 63),

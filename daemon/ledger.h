@@ -48,6 +48,12 @@ static inline uint64_t ledger_record_told(const struct ledger_record *record)
     return record->size | (record->flags & RECORD_FROZEN ? CODEC_VALUE_FROZEN : 0);
 }
 
+/* As it is in a ticket. */
+static inline uint64_t ledger_record_place(const struct ledger_record *record)
+{
+    return (uint64_t)record->kind << CODEC_KIND_SHIFT | record->position;
+}
+
 /*
  * One reference, in one word: its store makes it live, storing 0 ends it. It is held by a session,
  * by its slot, or by something that has a record of its own in the ledger, of which the word has
@@ -96,6 +102,29 @@ struct ledger_parcel {
     uint32_t uid;      /* of the sender */
 };
 
+/* A published name. It is live while a reference of HOLDER_NAME has its index, and never changes
+ * then. */
+struct ledger_name {
+    char name[CODEC_NAME_MAX + 1];
+    uint64_t sequence; /* of the change of the pool's names that published it */
+    uint32_t uid;      /* who did */
+    uint32_t gid;
+};
+
+/* What a session watches. */
+struct ledger_watch {
+    _Atomic uint64_t id; /* the number of the operation that made it; 0: none */
+    uint32_t pool;
+    uint32_t unused;
+    char prefix[CODEC_NAME_MAX + 1];
+};
+
+/* In a session. */
+#define LEDGER_WATCHES 8u
+
+/* In a pool: one more than may be live, so that one can be replaced where all are. */
+#define LEDGER_NAMES (NAMES_MAX + 1)
+
 /*
  * One operation of a session. Written in this order: number 0, the intent, the number, then the
  * operation's own committing store, then value, then result. A crash leaves an entry without
@@ -107,7 +136,10 @@ struct ledger_entry {
     uint32_t pool;
     uint32_t record;
     uint32_t reference;
-    _Atomic uint64_t old_word; /* what the committing store replaces … */
+    union {
+        _Atomic uint64_t old_word; /* what the committing store replaces … */
+        uint64_t size;             /* of a lookup: its answer's size, written before its result */
+    };
     _Atomic uint64_t new_word; /* … and by what */
     uint64_t value;            /* the answer's value */
     uint64_t generation;       /* the answer's, for a grant */
@@ -162,7 +194,10 @@ struct ledger_pool {
     _Atomic uint64_t generation;     /* of the last grant; the first is random, see pool.c */
     _Atomic uint32_t records_top;    /* records and references below these were used once; above, */
     _Atomic uint32_t references_top; /* the file is never read */
-    uint64_t unused[14];
+    _Atomic uint32_t names_top;      /* the same for names */
+    uint32_t unused_32;
+    _Atomic uint64_t names_sequence; /* changes of its names */
+    uint64_t unused[12];
 };
 
 /* ---- the open ledger ---- */
@@ -200,6 +235,10 @@ int ledger_commit_part(const struct ledger *ledger, unsigned pool, uint32_t from
 struct ledger_parcel *ledger_parcels(const struct ledger *ledger, unsigned pool);
 int ledger_commit_parcels(const struct ledger *ledger, unsigned pool); /* 0 or -errno */
 
+/* The names of pool `pool`, LEDGER_NAMES, readable likewise. */
+struct ledger_name *ledger_names(const struct ledger *ledger, unsigned pool);
+int ledger_commit_names(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count);
+
 /* Punches a pool's part out of the file and clears its description. */
 void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
 
@@ -214,6 +253,9 @@ void ledger_session_close(const struct ledger *ledger, unsigned slot);
 
 /* The slot of the session with this ID, or SESSIONS_MAX. Any thread: it may be free by now. */
 unsigned ledger_session_find(const struct ledger *ledger, uint64_t id);
+
+/* The session's watches, LEDGER_WATCHES. */
+struct ledger_watch *ledger_watches(const struct ledger *ledger, unsigned slot);
 
 /* ---- a session's journal ---- */
 

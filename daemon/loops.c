@@ -63,6 +63,7 @@ static void on_bell(uv_async_t *bell)
     bool stop = w->stop;
     w->shed = false;
     pthread_mutex_unlock(&w->lock);
+    connections_tell(&w->connections);
     if (shed)
         connections_shed(&w->connections);
     if (stop)
@@ -88,6 +89,16 @@ static void on_move(void *ctx, const uv_loop_t *home, int fd)
             worker_push(&loops->workers[i], fd);
 }
 
+/* Names have changed: rings those loops that have somebody to tell. */
+static void on_names(void *ctx)
+{
+    struct loops *loops = ctx;
+
+    for (unsigned i = 0; i < loops->count; i++)
+        if (atomic_load(&loops->workers[i].connections.n_watching))
+            uv_async_send(&loops->workers[i].bell);
+}
+
 int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
                void (*on_closed)(void *ctx), void *ctx)
 {
@@ -96,6 +107,8 @@ int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
         return -ENOMEM;
     sessions->on_closed = on_closed;
     sessions->ctx = ctx;
+    sessions->on_names = on_names;
+    sessions->names_ctx = loops;
     for (unsigned i = 0; i < count; i++) {
         struct worker *w = &loops->workers[i];
         pthread_mutex_init(&w->lock, NULL);

@@ -6,9 +6,10 @@
  * journal, the reference's store, answer in the journal. Of an acquire: intent, the reference's
  * store, answer. Of a release: intent, the reference's store, allocator if it was the last one,
  * answer. Of a send: reserve and fill the parcel, intent, the reference's store, answer; who takes
- * the parcel stores another word in the place of that one. A crash between any two loses nothing
- * and leaks nothing: the store of the reference decides, the journal tells which way, allocators
- * and sums are derived.
+ * the parcel stores another word in the place of that one. A name is filled in before its reference
+ * is stored; replacing one is a single store of another word over the old. A crash between any two
+ * loses nothing and leaks nothing: the store of the reference decides, the journal tells which way,
+ * allocators and sums are derived.
  *
  * A grant that may wait is queued where it finds no room; from then on its journal entry says what
  * it asked for, until it has it or is refused. Whatever frees something rings whose turn it is; the
@@ -67,7 +68,7 @@ static enum record_kind op_kind(Allot__Op op)
 static bool has_ticket(Allot__Op op)
 {
     return op == ALLOT__OP__OP_ACQUIRE || op == ALLOT__OP__OP_RELEASE ||
-           op == ALLOT__OP__OP_FREEZE || op == ALLOT__OP__OP_SEND;
+           op == ALLOT__OP__OP_FREEZE || op == ALLOT__OP__OP_SEND || op == ALLOT__OP__OP_PUBLISH;
 }
 
 /* The unit of the operation's sizes, in what the record counts. */
@@ -204,17 +205,26 @@ static bool needs_commit(const struct pool *pool, struct pool_operation *o, uint
  * here is met again, and answered, where a slot is needed. */
 static void make_room(struct pool *pool)
 {
-    uint32_t committed;
+    uint32_t committed = 0;
+    uint32_t names_committed = 0;
 
     if (!atomic_load_explicit(&pool->low, memory_order_relaxed))
         return;
     pthread_mutex_lock(&pool->growing);
     if (pool->low) {
-        int rc = records_grow_file(&pool->records, &committed);
         pool_lock(pool);
-        if (!rc)
+        bool records = records_low(&pool->records);
+        bool names = names_low(&pool->names);
+        pool_unlock(pool);
+        int rc = names ? names_grow_file(&pool->names, &names_committed) : 0;
+        if (!rc && records)
+            rc = records_grow_file(&pool->records, &committed);
+        pool_lock(pool);
+        if (names_committed)
+            pool->names.committed = names_committed;
+        if (committed)
             rc = records_grow(&pool->records, committed);
-        pool->low = records_low(&pool->records);
+        pool->low = pool_is_low(pool);
         pool_unlock(pool);
         /* Each request tries again; one line in a row is enough. */
         if (rc && !pool->cramped)
@@ -284,7 +294,7 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     records_commit(&pool->records, record, reference, word);
     pool_count_in(pool, r);
     pool_hold(pool, r, o->slot);
-    pool->low = records_low(&pool->records);
+    pool->low = pool_is_low(pool);
     o->generation = r->generation;
     answer(o, 0, o->position);
 }
@@ -536,20 +546,26 @@ static int find_held(const struct pool *pool, const struct pool_operation *o, ui
     return 0;
 }
 
-static void release(struct pool *pool, uint32_t record, uint32_t reference)
+/* The record's last reference has gone. */
+static void free_record(struct pool *pool, uint32_t record)
 {
     const struct ledger_record *r = &pool->records.record[record];
-    uint64_t word = pool->records.reference[reference];
 
-    if (ledger_reference_slot(word) < SESSIONS_MAX)
-        pool_unhold(pool, r, ledger_reference_slot(word));
-    else if (ledger_reference_slot(word) == HOLDER_PARCEL)
-        parcels_remove(&pool->parcels, ledger_reference_index(word));
-    if (!records_drop(&pool->records, reference))
-        return;
     pool->freed = true;
     pool_count_out(pool, r);
     give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
+}
+
+static void release(struct pool *pool, uint32_t record, uint32_t reference)
+{
+    uint64_t word = pool->records.reference[reference];
+
+    if (ledger_reference_slot(word) < SESSIONS_MAX)
+        pool_unhold(pool, &pool->records.record[record], ledger_reference_slot(word));
+    else if (ledger_reference_slot(word) == HOLDER_PARCEL)
+        parcels_remove(&pool->parcels, ledger_reference_index(word));
+    if (records_drop(&pool->records, reference))
+        free_record(pool, record);
 }
 
 /* The reference of a parcel that is the session's to take, rather by name than as anyone, or
@@ -586,15 +602,36 @@ static void take_parcel(struct pool *pool, struct pool_operation *o, uint32_t re
     }
     uint64_t word = ledger_reference_word(o->slot, r->generation, record);
     ledger_entry_intend(o->entry, record, reference, old, word);
-    records_move_reference(&pool->records, reference, word);
+    records_move(&pool->records, reference, word);
     parcels_remove(&pool->parcels, ledger_reference_index(old));
     pool_hold(pool, r, o->slot);
+}
+
+/* A reference for the session to a live record. One a session: how often a process took it is
+ * counted there. */
+static int take_reference(struct pool *pool, struct pool_operation *o, uint32_t record)
+{
+    const struct ledger_record *r = &pool->records.record[record];
+    uint64_t word = ledger_reference_word(o->slot, r->generation, record);
+    uint32_t reference = records_reference_of(&pool->records, record, o->slot);
+
+    if (reference != RECORDS_NONE) {
+        /* As if it were stored once more: so much is known of it after a crash. */
+        ledger_entry_intend(o->entry, record, reference, 0, word);
+        return 0;
+    }
+    if (!records_reserve_reference(&pool->records, &reference))
+        return -ALLOT__ERROR__E_LIMIT;
+    ledger_entry_intend(o->entry, record, reference, 0, word);
+    records_commit_reference(&pool->records, reference, word);
+    pool_hold(pool, r, o->slot);
+    pool->low = pool_is_low(pool);
+    return 0;
 }
 
 static void acquire_locked(struct pool *pool, struct pool_operation *o)
 {
     uint32_t record = find(pool, o);
-    uint32_t reference;
 
     assert(pool->locked);
     o->generation = 0; /* the asker knows it */
@@ -603,25 +640,14 @@ static void acquire_locked(struct pool *pool, struct pool_operation *o)
         return;
     }
     const struct ledger_record *r = &pool->records.record[record];
-    reference = find_parcel(pool, record, o->slot);
+    uint32_t reference = find_parcel(pool, record, o->slot);
     if (reference != RECORDS_NONE) {
         take_parcel(pool, o, record, reference);
         answer(o, 0, ledger_record_told(r) | CODEC_VALUE_PARCEL);
         return;
     }
-    /* One reference a session: how often a process took it is counted there. */
-    if (records_reference_of(&pool->records, record, o->slot) == RECORDS_NONE) {
-        if (!records_reserve_reference(&pool->records, &reference)) {
-            answer(o, -ALLOT__ERROR__E_LIMIT, 0);
-            return;
-        }
-        uint64_t word = ledger_reference_word(o->slot, r->generation, record);
-        ledger_entry_intend(o->entry, record, reference, 0, word);
-        records_commit_reference(&pool->records, reference, word);
-        pool_hold(pool, r, o->slot);
-        pool->low = records_low(&pool->records);
-    }
-    answer(o, 0, ledger_record_told(r));
+    int rc = take_reference(pool, o, record);
+    answer(o, rc, rc ? 0 : ledger_record_told(r));
 }
 
 /* Whether the session that a parcel is for is there. One that ends from here on finds the parcel
@@ -659,7 +685,7 @@ static void send_locked(struct pool *pool, struct pool_operation *o)
         ledger_entry_intend(o->entry, record, reference, 0, word);
         records_commit_reference(&pool->records, reference, word);
         parcels_add(&pool->parcels, parcel, reference);
-        pool->low = records_low(&pool->records);
+        pool->low = pool_is_low(pool);
     }
     answer(o, rc, 0);
 }
@@ -700,6 +726,105 @@ static void release_locked(struct pool *pool, struct pool_operation *o)
     }
     o->generation = 0;
     answer(o, rc, 0);
+}
+
+/* ---- names ---- */
+
+/* Whether the user may put `record` in place of the name `old`, or of none. */
+static int check_publish(const struct pool *pool, const struct pool_operation *o, uint32_t old)
+{
+    const struct names *names = &pool->names;
+
+    if (old != NAMES_NONE && !o->replace)
+        return -ALLOT__ERROR__E_EXISTS;
+    if (old != NAMES_NONE)
+        return names->name[old].uid == o->uid ? 0 : -ALLOT__ERROR__E_DENIED;
+    if (names_of_user(names, o->uid) >= pool->config.names_quota)
+        return -ALLOT__ERROR__E_QUOTA;
+    return names->live < NAMES_MAX ? 0 : -ALLOT__ERROR__E_LIMIT;
+}
+
+static int publish(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t old = names_find(&pool->names, o->name);
+    uint32_t record;
+    uint32_t reference;
+    uint32_t index;
+    int rc = names_is_name(o->name) ? find_held(pool, o, &record, &reference) : ALLOT_E_INVALID;
+
+    if (!rc)
+        rc = check_publish(pool, o, old);
+    if (rc)
+        return rc;
+    if ((old == NAMES_NONE && !records_reserve_reference(&pool->records, &reference)) ||
+        !names_reserve(&pool->names, o->name, o->uid, o->gid, &index))
+        return -ALLOT__ERROR__E_LIMIT;
+    uint64_t word = ledger_reference_word_of(HOLDER_NAME, (uint16_t)index, record);
+    if (old == NAMES_NONE) {
+        ledger_entry_intend(o->entry, record, reference, 0, word);
+        records_commit_reference(&pool->records, reference, word);
+        names_add(&pool->names, index, reference);
+    } else {
+        reference = pool->names.references[old];
+        uint64_t old_word = pool->records.reference[reference];
+        ledger_entry_intend(o->entry, record, reference, old_word, word);
+        if (records_move(&pool->records, reference, word))
+            free_record(pool, ledger_reference_record(old_word));
+        names_replace(&pool->names, old, index);
+    }
+    pool->low = pool_is_low(pool);
+    return 0;
+}
+
+static void publish_locked(struct pool *pool, struct pool_operation *o)
+{
+    int rc = publish(pool, o);
+
+    assert(pool->locked);
+    o->generation = 0; /* the asker knows it */
+    answer(o, rc, 0);
+}
+
+static void unpublish_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t index = names_find(&pool->names, o->name);
+    int rc = 0;
+
+    assert(pool->locked);
+    if (index == NAMES_NONE)
+        rc = -ALLOT__ERROR__E_NO_NAME;
+    else if (pool->names.name[index].uid != o->uid)
+        rc = -ALLOT__ERROR__E_DENIED;
+    if (!rc) {
+        uint32_t reference = pool->names.references[index];
+        uint64_t word = pool->records.reference[reference];
+        uint32_t record = ledger_reference_record(word);
+        ledger_entry_intend(o->entry, record, reference, word, 0);
+        release(pool, record, reference);
+        names_remove(&pool->names, index);
+    }
+    answer(o, rc, 0);
+}
+
+static void lookup_locked(struct pool *pool, struct pool_operation *o)
+{
+    uint32_t index = names_find(&pool->names, o->name);
+    uint32_t record = RECORDS_NONE;
+    int rc = -ALLOT__ERROR__E_NO_NAME;
+
+    assert(pool->locked);
+    if (index != NAMES_NONE) {
+        record = ledger_reference_record(pool->records.reference[pool->names.references[index]]);
+        rc = take_reference(pool, o, record);
+    }
+    if (rc) {
+        answer(o, rc, 0);
+        return;
+    }
+    const struct ledger_record *r = &pool->records.record[record];
+    o->generation = r->generation;
+    o->entry->size = ledger_record_told(r);
+    answer(o, 0, ledger_record_place(r));
 }
 
 /* ---- resizing ---- */
@@ -846,6 +971,15 @@ enum pool_step pool_execute(struct pool *pool, struct pool_operation *o)
         break;
     case ALLOT__OP__OP_SEND:
         send_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_PUBLISH:
+        publish_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_UNPUBLISH:
+        unpublish_locked(pool, o);
+        break;
+    case ALLOT__OP__OP_LOOKUP:
+        lookup_locked(pool, o);
         break;
     case ALLOT__OP__OP_RESIZE:
         step = resize_locked(pool, o);

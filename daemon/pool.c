@@ -109,6 +109,7 @@ void pool_configure(struct pool *pool, const struct config_pool *config)
     if (config) {
         pool->config.quota = config->quota;
         pool->config.allocations_max = config->allocations_max;
+        pool->config.names_quota = config->names_quota;
         memcpy(pool->config.rules, config->rules, sizeof(pool->config.rules));
         pool->config.n_rules = config->n_rules;
     }
@@ -148,10 +149,11 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
     ret->id_ranges = pool->counts[RECORD_IDS];
     ret->ids = pool->ids->ops->size(pool->ids);
     ret->ids_used = pool->ids->ops->used(pool->ids);
+    ret->names = pool->names.live;
     ret->metadata_bytes =
         pool->pages->ops->metadata_bytes(pool->pages) +
         pool->bytes->ops->metadata_bytes(pool->bytes) + pool->ids->ops->metadata_bytes(pool->ids) +
-        records_bytes(&pool->records) + parcels_bytes(&pool->parcels) +
+        records_bytes(&pool->records) + parcels_bytes(&pool->parcels) + names_bytes(&pool->names) +
         (pool->tags.capacity + pool->users.capacity) * sizeof(struct tally_entry) +
         pool->info->size_max / pool->info->page_size / 8 +
         SESSIONS_MAX * sizeof(struct pool_holding);
@@ -172,6 +174,31 @@ struct pool_holding pool_holding(struct pool *pool, unsigned slot)
     struct pool_holding holding = pool->holdings[slot];
     pool_unlock(pool);
     return holding;
+}
+
+void pool_name(const struct pool *pool, uint32_t index, struct pool_name *ret)
+{
+    uint64_t word = pool->records.reference[pool->names.references[index]];
+    const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
+
+    *ret = (struct pool_name){.name = pool->names.name[index],
+                              .place = ledger_record_place(r),
+                              .generation = r->generation,
+                              .size = r->size};
+}
+
+size_t pool_list_names(struct pool *pool, const char *prefix, const char *after,
+                       struct pool_name *ret, size_t max)
+{
+    const struct names *n = &pool->names;
+    size_t count = 0;
+
+    pool_lock(pool);
+    for (uint32_t at = names_after(n, prefix, after);
+         count < max && names_has_prefix(n, at, prefix); at++)
+        pool_name(pool, n->order[at], &ret[count++]);
+    pool_unlock(pool);
+    return count;
 }
 
 /* ---- opening ---- */
@@ -347,6 +374,8 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
     if (!rc)
         rc = parcels_open(&pool->parcels, &pool->records);
     if (!rc)
+        rc = names_open(&pool->names, ledger, index);
+    if (!rc)
         rc = tally_init(&pool->tags);
     if (!rc)
         rc = tally_init(&pool->users);
@@ -364,7 +393,7 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
         pool_close(pool);
         return rc;
     }
-    pool->low = records_low(&pool->records);
+    pool->low = pool_is_low(pool);
     if (fd < 0) /* the name makes it a pool, so it comes last */
         memcpy(info->name, config->name, sizeof(info->name));
     return 0;
@@ -380,6 +409,7 @@ void pool_close(struct pool *pool)
         pool->ids->ops->destroy(pool->ids);
     records_close(&pool->records);
     parcels_close(&pool->parcels);
+    names_close(&pool->names);
     tally_deinit(&pool->tags);
     tally_deinit(&pool->users);
     free(pool->holdings);
@@ -396,10 +426,11 @@ bool pool_check(struct pool *pool)
 {
     uint64_t sums[RECORD_IDS + 1] = {0};
     uint64_t footprints = 0;
-    const char *wrong = NULL;
+    const char *wrong;
     unsigned parcels = 0;
 
     pool_lock(pool);
+    wrong = names_check(&pool->names);
     for (uint32_t i = 0; i < pool->info->references_top; i++)
         parcels += ledger_reference_slot(pool->records.reference[i]) == HOLDER_PARCEL;
     if (parcels != pool->parcels.count)

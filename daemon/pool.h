@@ -15,6 +15,7 @@
 #include <allot/id.h>
 
 #include "config.h"
+#include "names.h"
 #include "parcels.h"
 #include "records.h"
 #include "tally.h"
@@ -38,12 +39,13 @@ struct pool {
     int fd;                  /* the region */
     struct ledger *ledger;
     struct ledger_pool *info;
-    struct config_pool config; /* quota, allocations_max and rules may change */
+    struct config_pool config; /* quotas, allocations_max and rules may change */
     struct allot_page *pages;
     struct allot_byte *bytes;
     struct allot_id *ids;
     struct allot_heap heap;
     struct records records;
+    struct names names;
     struct parcels parcels;
     struct waits waits;
     bool freed; /* since those that wait were last rung */
@@ -57,15 +59,18 @@ struct pool {
 
 /* One item of a request, and its answer. */
 struct pool_operation {
-    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE to OP_SEND */
+    Allot__Op op; /* OP_ALLOC to OP_ADD_MEMORY, OP_ACQUIRE to OP_LOOKUP */
     unsigned slot;
     uint32_t uid;
+    uint32_t gid;
     struct ledger_entry *entry; /* begun by the caller, finished by the pool */
     uint64_t position;          /* of a ticket: with its kind */
     uint64_t size;       /* as in the request: bytes, pages or IDs; 0 for frees: do not compare */
-    uint64_t generation; /* of a ticket; of a grant, in the answer */
+    uint64_t generation; /* of a ticket; of a grant or what was looked up, in the answer */
     uint64_t align;
     uint32_t tag;
+    const char *name;
+    bool replace;
     uint64_t receiver;      /* of a parcel: the session's ID, or 0 for anyone */
     unsigned receiver_slot; /* and its slot, if it still is */
     uint64_t deadline;      /* clock.h; 0: none */
@@ -120,7 +125,7 @@ void pool_adopt_wait(struct pool *pool, struct wait *wait, struct ledger_entry *
 
 /* What the process may do now. Rules change only by pool_configure(). */
 Allot__Access pool_access(struct pool *pool, const struct peer *peer);
-/* New quota, limits and rules; NULL: the pool is retired. */
+/* New quotas, limits and rules; NULL: the pool is retired. */
 void pool_configure(struct pool *pool, const struct config_pool *config);
 uint32_t pool_live(struct pool *pool); /* allocations */
 
@@ -128,6 +133,18 @@ uint32_t pool_live(struct pool *pool); /* allocations */
 void pool_info(struct pool *pool, Allot__PoolInfo *ret);
 size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size_t max);
 struct pool_holding pool_holding(struct pool *pool, unsigned slot);
+
+/* A published name. */
+struct pool_name {
+    struct ledger_name name;
+    uint64_t place;
+    uint64_t generation;
+    uint64_t size;
+};
+
+/* The first `max` names after `after` that begin with `prefix`, in order; how many there are. */
+size_t pool_list_names(struct pool *pool, const char *prefix, const char *after,
+                       struct pool_name *ret, size_t max);
 
 /* ---- between pool.c and operation.c, under the lock ---- */
 
@@ -152,6 +169,14 @@ static inline uint64_t kind_ids(enum record_kind kind, uint64_t size)
 {
     return kind == RECORD_IDS ? size : 0;
 }
+
+/* The ledger's part is short of slots for the next batch, or for the next name. */
+static inline bool pool_is_low(const struct pool *pool)
+{
+    return records_low(&pool->records) || names_low(&pool->names);
+}
+
+void pool_name(const struct pool *pool, uint32_t index, struct pool_name *ret);
 
 /* A record became live, or ceases to be (users are charged earlier, when space is reserved). */
 void pool_count_in(struct pool *pool, const struct ledger_record *record);

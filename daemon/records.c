@@ -348,16 +348,6 @@ void records_commit_reference(struct records *r, uint32_t reference, uint64_t wo
     link_reference(r, reference, word);
 }
 
-void records_move_reference(struct records *r, uint32_t reference, uint64_t word)
-{
-    uint64_t old = r->reference[reference];
-
-    assert(ledger_reference_record(old) == ledger_reference_record(word));
-    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
-    unlink_reference(r, reference, old);
-    link_reference(r, reference, word);
-}
-
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position)
 {
     uint32_t at = r->buckets[bucket_of(r, kind == RECORD_IDS, position)];
@@ -402,19 +392,34 @@ uint32_t records_first_held(const struct records *r, unsigned slot)
     return r->held[slot];
 }
 
-bool records_drop(struct records *r, uint32_t reference)
+/* A reference to it has gone. */
+static bool free_where_unheld(struct records *r, uint32_t record)
 {
-    uint64_t word = r->reference[reference];
-    uint32_t record = ledger_reference_record(word);
-
-    atomic_store_explicit(&r->reference[reference], 0, memory_order_release);
-    unlink_reference(r, reference, word);
-    free_reference(r, reference);
     if (r->record_links[record].references != RECORDS_NONE)
         return false;
     hash_remove(r, record);
     free_record(r, record);
     return true;
+}
+
+bool records_move(struct records *r, uint32_t reference, uint64_t word)
+{
+    uint64_t old = r->reference[reference];
+
+    atomic_store_explicit(&r->reference[reference], word, memory_order_release);
+    unlink_reference(r, reference, old);
+    link_reference(r, reference, word);
+    return free_where_unheld(r, ledger_reference_record(old));
+}
+
+bool records_drop(struct records *r, uint32_t reference)
+{
+    uint64_t word = r->reference[reference];
+
+    atomic_store_explicit(&r->reference[reference], 0, memory_order_release);
+    unlink_reference(r, reference, word);
+    free_reference(r, reference);
+    return free_where_unheld(r, ledger_reference_record(word));
 }
 
 uint64_t records_bytes(const struct records *r)

@@ -59,9 +59,6 @@ void records_commit(struct records *r, uint32_t record, uint32_t reference, uint
 /* The committing store of one more reference, a reserved one, to a live record. */
 void records_commit_reference(struct records *r, uint32_t reference, uint64_t word);
 
-/* Moves a live reference to another holder, in one step; the record stays. */
-void records_move_reference(struct records *r, uint32_t reference, uint64_t word);
-
 /* The live record of that kind that starts at `position`, or RECORDS_NONE. Byte blocks and page
  * runs share their positions; IDs have their own. */
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position);
@@ -81,6 +78,10 @@ uint32_t records_next_parcel(const struct records *r, uint32_t record, uint32_t 
 
 /* Any reference that the session holds in this pool, or RECORDS_NONE. */
 uint32_t records_first_held(const struct records *r, unsigned slot);
+
+/* The committing store that moves a reference, which stays one, to another holder or record. True
+ * where the record it leaves is free then, as after records_drop(). */
+bool records_move(struct records *r, uint32_t reference, uint64_t word);
 
 /* The committing store of a release. True where it was the record's last reference: the record's
  * content can be read until the next records_reserve(), and the slot is free. */

@@ -32,6 +32,7 @@
 /* Entries of one list reply: with the longest numbers they fill half a frame or more. */
 #define LIST_TAGS_MAX     256u
 #define LIST_SESSIONS_MAX 100u
+#define LIST_NAMES_MAX    100u
 
 void service_refuse(struct service *service, uint64_t number, uint64_t attempt, Allot__Error why)
 {
@@ -112,6 +113,20 @@ static enum service_step serve_hello(struct service *service, struct session **s
     replies_message(&service->replies, &reply, -1);
     /* A session that is taken up may be in the middle of something. */
     return *session && (*session)->commit.running ? SERVICE_PAUSE : SERVICE_DONE;
+}
+
+/* The pool that the request may work on, or why not. */
+static Allot__Error find_pool(const struct service *service, const struct session *s,
+                              const Allot__Request *request, struct pool **ret)
+{
+    struct pool *pool = store_pool(service->sessions->store, request->pool);
+
+    if (!pool || !s->attached[pool->index])
+        return ALLOT__ERROR__E_NO_POOL;
+    if (s->access[pool->index] < codec_access(request->op))
+        return ALLOT__ERROR__E_DENIED;
+    *ret = pool;
+    return ALLOT__ERROR__E_OK;
 }
 
 /* ---- lists and attaching: answered by a message of their own ---- */
@@ -224,20 +239,64 @@ static Allot__Error serve_sessions(struct service *service, const Allot__Request
                                                           : ALLOT__ERROR__E_INTERNAL;
 }
 
+static void describe_name(const struct pool_name *found, Allot__NameInfo *ret)
+{
+    allot__name_info__init(ret);
+    ret->name = (char *)(uintptr_t)found->name.name;
+    ret->place = found->place;
+    ret->generation = found->generation;
+    ret->size = found->size;
+    ret->uid = found->name.uid;
+    ret->gid = found->name.gid;
+    ret->sequence = found->name.sequence;
+}
+
+static Allot__Error serve_names(struct service *service, struct session *s,
+                                const Allot__Request *request)
+{
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+    struct pool_name found[LIST_NAMES_MAX + 1];
+    Allot__NameInfo infos[LIST_NAMES_MAX];
+    Allot__NameInfo *list[LIST_NAMES_MAX];
+    struct pool *pool;
+    Allot__Error refused = find_pool(service, s, request, &pool);
+
+    if (refused)
+        return refused;
+    size_t count =
+        pool_list_names(pool, request->name, request->after_name, found, LIST_NAMES_MAX + 1);
+    reply.more = count > LIST_NAMES_MAX;
+    reply.n_names = reply.more ? LIST_NAMES_MAX : count;
+    reply.names = list;
+    for (size_t i = 0; i < reply.n_names; i++) {
+        describe_name(&found[i], &infos[i]);
+        list[i] = &infos[i];
+    }
+    reply.number = request->number;
+    reply.count = 1;
+    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
+                                                          : ALLOT__ERROR__E_INTERNAL;
+}
+
 /* ---- items ---- */
 
-/* The pool that the request may work on, or why not. */
-static Allot__Error find_pool(const struct service *service, const struct session *s,
-                              const Allot__Request *request, struct pool **ret)
+/* What the journal has as the answer. */
+static void add_answer(struct service *service, uint64_t number, struct ledger_entry *entry)
 {
-    struct pool *pool = store_pool(service->sessions->store, request->pool);
+    Allot__Error error = (Allot__Error)(uint32_t)entry->result;
+    Allot__Reply reply = ALLOT__REPLY__INIT;
 
-    if (!pool || !s->attached[pool->index])
-        return ALLOT__ERROR__E_NO_POOL;
-    if (s->access[pool->index] < codec_access(request->op))
-        return ALLOT__ERROR__E_DENIED;
-    *ret = pool;
-    return ALLOT__ERROR__E_OK;
+    if (error || entry->op != ALLOT__OP__OP_LOOKUP) {
+        replies_add(&service->replies, number, error, entry->value, entry->generation);
+        return;
+    }
+    reply.number = number;
+    reply.count = 1;
+    reply.n_values = reply.n_generations = reply.n_sizes = 1;
+    reply.values = &entry->value;
+    reply.generations = &entry->generation;
+    reply.sizes = &entry->size;
+    replies_message(&service->replies, &reply, -1);
 }
 
 /* What the items of a request have in common. */
@@ -247,9 +306,12 @@ static struct pool_operation operation_of(const struct session *s, const Allot__
         .op = request->op,
         .slot = s->slot,
         .uid = s->peer.uid,
+        .gid = s->peer.gid,
         .align = request->align,
         .tag = request->tag,
         .deadline = request->deadline_ms ? clock_in(request->deadline_ms) : 0,
+        .name = request->name,
+        .replace = request->replace,
     };
 
     if (o.op == ALLOT__OP__OP_SEND) {
@@ -282,8 +344,10 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
         }
         pool_finish(pool, &o, region_commit(pool->fd, o.commit_offset, o.commit_size));
     }
-    replies_add(&service->replies, request->number + item, o.error, o.value, o.generation);
+    add_answer(service, request->number + item, entry);
     s->granted |= !o.error;
+    if (!o.error && (o.op == ALLOT__OP__OP_PUBLISH || o.op == ALLOT__OP__OP_UNPUBLISH))
+        s->all->on_names(s->all->names_ctx);
     return true;
 }
 
@@ -300,14 +364,13 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
         uint64_t number = request->number + i;
         struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
         if (entry->number == number && entry->result) {
-            replies_add(&service->replies, number, (Allot__Error)(uint32_t)entry->result,
-                        entry->value, entry->generation);
+            add_answer(service, number, entry);
         } else if (entry->number != number || !ledger_entry_waits(entry)) {
             ledger_entry_begin(entry, number, request->op, pool ? pool->index : 0);
             atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
             if (refused) {
                 ledger_entry_finish(entry, refused, 0, 0);
-                replies_add(&service->replies, number, refused, 0, 0);
+                add_answer(service, number, entry);
             } else if (!serve_item(service, s, pool, request, operation, i, entry)) {
                 return false;
             }
@@ -316,6 +379,30 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
             s->next = number + 1;
     }
     return true;
+}
+
+static void serve_watch(struct service *service, struct session *s, const Allot__Request *request)
+{
+    struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, request->number);
+    uint64_t id = request->n_positions ? request->positions[0] : request->number;
+    struct pool *pool = NULL;
+
+    if (entry->number != request->number || !entry->result) {
+        Allot__Error error = ALLOT__ERROR__E_OK;
+        ledger_entry_begin(entry, request->number, request->op, 0);
+        if (request->op == ALLOT__OP__OP_UNWATCH)
+            error = session_unwatch(s, entry, id);
+        else if (request->n_positions)
+            error = session_watch_again(s, id);
+        else if (!(error = find_pool(service, s, request, &pool)))
+            error = session_watch(s, entry, pool->index, request->name, id);
+        ledger_entry_finish(entry, error, request->op == ALLOT__OP__OP_WATCH && !error ? id : 0, 0);
+        s->granted |= !error;
+        atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
+    }
+    add_answer(service, request->number, entry);
+    if (request->number >= s->next)
+        s->next = request->number + 1;
 }
 
 /* Operations that take one number and are answered by a message, or by an error. */
@@ -338,6 +425,9 @@ static void serve_query(struct service *service, struct session *s, const Allot_
         break;
     case ALLOT__OP__OP_SESSIONS:
         error = serve_sessions(service, request);
+        break;
+    case ALLOT__OP__OP_NAMES:
+        error = serve_names(service, s, request);
         break;
     default:
         answered = false; /* ping and goodbye: no message */
@@ -395,7 +485,12 @@ static enum service_step serve(struct service *service, struct session *s,
     case ALLOT__OP__OP_POOLS:
     case ALLOT__OP__OP_TAGS:
     case ALLOT__OP__OP_SESSIONS:
+    case ALLOT__OP__OP_NAMES:
         serve_query(service, s, request);
+        return SERVICE_DONE;
+    case ALLOT__OP__OP_WATCH:
+    case ALLOT__OP__OP_UNWATCH:
+        serve_watch(service, s, request);
         return SERVICE_DONE;
     default:
         return serve_items(service, s, request, count) ? SERVICE_DONE : SERVICE_WAIT;

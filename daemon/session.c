@@ -155,6 +155,81 @@ static int watch(struct session *s)
     return 0;
 }
 
+/* ---- watches ---- */
+
+/* Nobody knows any more what was told: everything, from its start. */
+static void begin_watches(struct session *s)
+{
+    const struct ledger_watch *records = ledger_watches(&s->all->store->ledger, s->slot);
+
+    for (unsigned i = 0; i < LEDGER_WATCHES; i++)
+        s->watches[i] = (struct watch){.id = records[i].id};
+    s->watch_due = true;
+}
+
+bool session_watches(const struct session *s)
+{
+    for (unsigned i = 0; i < LEDGER_WATCHES; i++)
+        if (s->watches[i].id)
+            return true;
+    return false;
+}
+
+/* Its index; LEDGER_WATCHES where there is none. 0 finds a free one. */
+static unsigned find_watch(const struct session *s, uint64_t id)
+{
+    unsigned i = 0;
+
+    while (i < LEDGER_WATCHES && s->watches[i].id != id)
+        i++;
+    return i;
+}
+
+Allot__Error session_watch(struct session *s, struct ledger_entry *entry, unsigned pool,
+                           const char *prefix, uint64_t number)
+{
+    unsigned i = find_watch(s, 0);
+
+    if (strlen(prefix) > CODEC_NAME_MAX)
+        return ALLOT__ERROR__E_INVALID;
+    if (i == LEDGER_WATCHES)
+        return ALLOT__ERROR__E_LIMIT;
+    struct ledger_watch *record = &ledger_watches(&s->all->store->ledger, s->slot)[i];
+    record->pool = pool;
+    strcpy(record->prefix, prefix);
+    ledger_entry_intend(entry, 0, i, 0, number);
+    atomic_store_explicit(&record->id, number, memory_order_release);
+    s->watches[i] = (struct watch){.id = number};
+    s->watch_due = true;
+    return ALLOT__ERROR__E_OK;
+}
+
+Allot__Error session_unwatch(struct session *s, struct ledger_entry *entry, uint64_t id)
+{
+    unsigned i = find_watch(s, id);
+
+    if (!id || i == LEDGER_WATCHES)
+        return ALLOT__ERROR__E_INVALID;
+    ledger_entry_intend(entry, 0, i, id, 0);
+    atomic_store_explicit(&ledger_watches(&s->all->store->ledger, s->slot)[i].id, 0,
+                          memory_order_release);
+    s->watches[i].id = 0;
+    return ALLOT__ERROR__E_OK;
+}
+
+Allot__Error session_watch_again(struct session *s, uint64_t id)
+{
+    unsigned i = find_watch(s, id);
+
+    if (!id || i == LEDGER_WATCHES)
+        return ALLOT__ERROR__E_INVALID;
+    s->watches[i].phase = WATCH_BEGINS;
+    s->watch_due = true;
+    return ALLOT__ERROR__E_OK;
+}
+
+/* ---- beginning ---- */
+
 /* A free slot for the session, or -EUSERS. */
 static int enter(struct sessions *all, struct session *s)
 {
@@ -271,6 +346,7 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int sock
     s->next = ledger_journal_last(&all->store->ledger, slot) + 1;
     s->peer = peer;
     s->granted = socket_fd >= 0;
+    begin_watches(s);
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         Allot__Access access = (Allot__Access)(record->attached >> 2 * i & 3);
         if (access && all->store->pools[i])
@@ -332,6 +408,7 @@ enum session_resume session_resume(struct sessions *all, uv_loop_t *loop, uint64
         s->resuming = false;
     }
     s->connected = true;
+    begin_watches(s);
     *ret = s;
     return SESSION_RESUMED;
 }

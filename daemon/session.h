@@ -17,6 +17,7 @@
 #include "commit.h"
 #include "peer.h"
 #include "store.h"
+#include "watch.h"
 
 struct pending;
 struct session;
@@ -30,6 +31,8 @@ struct sessions {
     atomic_uint max;
     void (*on_closed)(void *ctx); /* a descriptor has become free; the loops set it */
     void *ctx;
+    void (*on_names)(void *ctx); /* names have changed; the loops set it */
+    void *names_ctx;
 };
 
 struct session {
@@ -43,6 +46,8 @@ struct session {
     Allot__Access attached[POOLS_MAX]; /* what it attached for */
     Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
     bool granted;                      /* it has held something */
+    struct watch watches[LEDGER_WATCHES];
+    bool watch_due; /* there may be something to tell, and nobody looks for it yet */
     atomic_uint_least64_t operations;
     atomic_uint_least64_t bytes_received;
     atomic_uint_least64_t bytes_sent;
@@ -95,6 +100,14 @@ enum session_resume session_resume(struct sessions *all, uv_loop_t *loop, uint64
 
 /* It has attached the pool, and may do this in it now. */
 void session_attach(struct session *s, unsigned pool, Allot__Access access, Allot__Access allowed);
+
+/* Makes a watch whose ID is `number`, by the operation of `entry`; or ends one. */
+Allot__Error session_watch(struct session *s, struct ledger_entry *entry, unsigned pool,
+                           const char *prefix, uint64_t number);
+Allot__Error session_unwatch(struct session *s, struct ledger_entry *entry, uint64_t id);
+/* It will be told the state again. INVALID where it is none. */
+Allot__Error session_watch_again(struct session *s, uint64_t id);
+bool session_watches(const struct session *s);
 
 /* The connection is gone. The session lives on while its process does, unless it has ended, or
  * never attached a pool and so has nothing to lose; or, where the daemon is `leaving`, for the next

@@ -173,7 +173,16 @@ int codec_request_count(const Allot__Request *r)
     case ALLOT__OP__OP_POOLS:
     case ALLOT__OP__OP_TAGS:
     case ALLOT__OP__OP_SESSIONS:
+    case ALLOT__OP__OP_UNPUBLISH:
+    case ALLOT__OP__OP_LOOKUP:
+    case ALLOT__OP__OP_NAMES:
         return 1;
+    case ALLOT__OP__OP_PUBLISH:
+        return r->n_positions == 1 && r->n_generations == 1 ? 1 : -ALLOT__ERROR__E_BATCH;
+    case ALLOT__OP__OP_WATCH:
+        return r->n_positions <= 1 ? 1 : -ALLOT__ERROR__E_BATCH;
+    case ALLOT__OP__OP_UNWATCH:
+        return r->n_positions == 1 ? 1 : -ALLOT__ERROR__E_BATCH;
     case ALLOT__OP__OP_ALLOC:
     case ALLOT__OP__OP_ALLOC_PAGES:
     case ALLOT__OP__OP_ALLOC_IDS:
@@ -207,6 +216,10 @@ Allot__Access codec_access(Allot__Op op)
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
     case ALLOT__OP__OP_SEND:
+    case ALLOT__OP__OP_LOOKUP:
+    case ALLOT__OP__OP_NAMES:
+    case ALLOT__OP__OP_WATCH:
+    case ALLOT__OP__OP_UNWATCH:
         return ALLOT__ACCESS__ACCESS_READ;
     default:
         return ALLOT__ACCESS__ACCESS_WRITE;

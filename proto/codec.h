@@ -26,12 +26,12 @@
 /* A ticket's place: a position below, and above it the kind of what is there. */
 #define CODEC_KIND_SHIFT 48
 enum codec_kind { CODEC_KIND_BYTES = 1, CODEC_KIND_PAGES = 2, CODEC_KIND_IDS = 3 };
-/* With the size that an acquire is told. */
+/* With the size that an acquire is told, and a lookup (FROZEN only). */
 #define CODEC_VALUE_FROZEN (UINT64_C(1) << 63)
 #define CODEC_VALUE_PARCEL (UINT64_C(1) << 62)
 /* Bytes of a session's secret. */
 #define CODEC_SECRET_SIZE 16u
-/* A pool's name in bytes, without the final 0. */
+/* A name in bytes, a pool's or a published one, without the final 0. */
 #define CODEC_NAME_MAX 63u
 
 /* The costliest frame worth decoding is one packed column of one-byte numbers, 8 bytes each when

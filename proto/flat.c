@@ -2,14 +2,14 @@
 /*
  * Flat messages.
  *
- * What it is: the encoding of Request and Reply written out, for messages without strings and
- * sub-messages. protobuf-c walks its tables for each of them: a request and its reply took 4,500 of
- * the 7,500 instructions that client and daemon need for one allocation, and take about 600 here.
- * What it is not: a second truth. allot.proto is; a test compares both ways, byte for byte and
- * field for field, also on damaged frames.
+ * What it is: the encoding of Request and Reply written out, for messages without sub-messages and
+ * with no string but a name. protobuf-c walks its tables for each of them: a request and its reply
+ * took 4,500 of the 7,500 instructions that client and daemon need for one allocation, and take
+ * about 600 here. What it is not: a second truth. allot.proto is; a test compares both ways, byte
+ * for byte and field for field, also on damaged frames.
  *
  * Invariants: what is decoded here is a subset of what protobuf-c decodes, to the same fields; all
- * else (a string, an unknown field, a column in two parts or unpacked, a damaged or overlong
+ * else (another string, an unknown field, a column in two parts or unpacked, a damaged or overlong
  * number) is left to it. Encoded are the fields in rising order, without those that are 0, as
  * protobuf-c does it. Nothing is read past the frame's end; memory comes from the arena, as much as
  * protobuf-c would take or less.
@@ -21,13 +21,13 @@
 #include <endian.h>
 #include <string.h>
 
-#define TAG(field, type) ((unsigned char)((field) << 3 | (type)))
+#define TAG(field, type) ((field) << 3 | (type))
 
-enum { VARINT = 0, COLUMN = 2 };
+enum { VARINT = 0, COLUMN = 2, STRING = 2 };
 
 /* Bytes of the longest number; and of a tag with it. */
 #define NUMBER_MAX 10u
-#define FIELD_MAX  (1u + NUMBER_MAX)
+#define FIELD_MAX  (2u + NUMBER_MAX)
 
 /* ---- encoding ---- */
 
@@ -43,7 +43,7 @@ static unsigned char *put_field(unsigned char *at, unsigned field, uint64_t valu
 {
     if (value == 0)
         return at;
-    *at++ = TAG(field, VARINT);
+    at = put_number(at, TAG(field, VARINT));
     return put_number(at, value);
 }
 
@@ -61,7 +61,7 @@ static unsigned char *put_column(unsigned char *at, unsigned field, const uint64
         return at;
     for (size_t i = 0; i < n; i++)
         size += number_size(values[i]);
-    *at++ = TAG(field, COLUMN);
+    at = put_number(at, TAG(field, COLUMN));
     at = put_number(at, size);
     for (size_t i = 0; i < n; i++)
         at = put_number(at, values[i]);
@@ -83,7 +83,7 @@ static unsigned char *put_errors(unsigned char *at, unsigned field, const Allot_
         return at;
     for (size_t i = 0; i < n; i++)
         size += number_size(signed_number((int)errors[i]));
-    *at++ = TAG(field, COLUMN);
+    at = put_number(at, TAG(field, COLUMN));
     at = put_number(at, size);
     for (size_t i = 0; i < n; i++)
         at = put_number(at, signed_number((int)errors[i]));
@@ -95,7 +95,7 @@ static unsigned char *put_fixed(unsigned char *at, unsigned field, const uint64_
 {
     if (n == 0)
         return at;
-    *at++ = TAG(field, COLUMN);
+    at = put_number(at, TAG(field, COLUMN));
     at = put_number(at, n * sizeof(uint64_t));
     for (size_t i = 0; i < n; i++, at += sizeof(uint64_t)) {
         uint64_t value = htole64(values[i]);
@@ -104,21 +104,33 @@ static unsigned char *put_fixed(unsigned char *at, unsigned field, const uint64_
     return at;
 }
 
-/* Whether three columns and the scalars fit a frame, however long their numbers. */
-static bool columns_fit(size_t a, size_t b, size_t c)
+static unsigned char *put_string(unsigned char *at, unsigned field, const char *string, size_t size)
 {
-    const size_t most = (CODEC_FRAME_MAX - 16 * FIELD_MAX) / NUMBER_MAX;
+    if (size == 0)
+        return at;
+    at = put_number(at, TAG(field, STRING));
+    at = put_number(at, size);
+    memcpy(at, string, size);
+    return at + size;
+}
 
-    return a <= most && b <= most - a && c <= most - a - b;
+/* Whether the columns, a name and the scalars fit a frame, however long their numbers. */
+static bool columns_fit(size_t a, size_t b, size_t c, size_t d)
+{
+    const size_t most = (CODEC_FRAME_MAX - CODEC_NAME_MAX - 18 * FIELD_MAX) / NUMBER_MAX;
+
+    return a <= most && b <= most - a && c <= most - a - b && d <= most - a - b - c;
 }
 
 bool flat_encode_request(const Allot__Request *request, unsigned char *frame, size_t *ret_size)
 {
     unsigned char *at = frame;
+    size_t name_size = request->name ? strlen(request->name) : 0;
 
-    if ((request->name && request->name[0]) || request->session || request->secret.len ||
-        request->deadline_ms || request->receiver || request->base.n_unknown_fields ||
-        !columns_fit(request->n_sizes, request->n_positions, request->n_generations))
+    if (name_size > CODEC_NAME_MAX || request->session || request->secret.len ||
+        request->deadline_ms || request->receiver ||
+        (request->after_name && request->after_name[0]) || request->base.n_unknown_fields ||
+        !columns_fit(request->n_sizes, request->n_positions, request->n_generations, 0))
         return false;
     at = put_field(at, 1, signed_number((int)request->op));
     at = put_field(at, 2, request->number);
@@ -127,12 +139,14 @@ bool flat_encode_request(const Allot__Request *request, unsigned char *frame, si
     at = put_column(at, 5, request->positions, request->n_positions);
     at = put_field(at, 6, request->align);
     at = put_field(at, 7, request->tag);
+    at = put_string(at, 8, request->name, name_size);
     at = put_field(at, 9, signed_number((int)request->access));
     at = put_field(at, 10, request->version_min);
     at = put_field(at, 11, request->version_max);
     at = put_field(at, 12, request->after);
     at = put_fixed(at, 13, request->generations, request->n_generations);
     at = put_field(at, 14, request->attempt);
+    at = put_field(at, 20, request->replace ? 1 : 0);
     *ret_size = (size_t)(at - frame);
     return true;
 }
@@ -141,9 +155,9 @@ bool flat_encode_reply(const Allot__Reply *reply, unsigned char *frame, size_t *
 {
     unsigned char *at = frame;
 
-    if (reply->n_pools || reply->n_tags || reply->n_sessions || reply->attempt ||
-        reply->secret.len || reply->base.n_unknown_fields ||
-        !columns_fit(reply->n_errors, reply->n_values, reply->n_generations))
+    if (reply->n_pools || reply->n_tags || reply->n_sessions || reply->n_names || reply->n_events ||
+        reply->attempt || reply->secret.len || reply->base.n_unknown_fields ||
+        !columns_fit(reply->n_errors, reply->n_values, reply->n_generations, reply->n_sizes))
         return false;
     at = put_field(at, 1, reply->number);
     at = put_field(at, 2, reply->count);
@@ -157,6 +171,7 @@ bool flat_encode_reply(const Allot__Reply *reply, unsigned char *frame, size_t *
     at = put_field(at, 10, reply->inflight_max);
     at = put_field(at, 14, reply->more ? 1 : 0);
     at = put_fixed(at, 15, reply->generations, reply->n_generations);
+    at = put_column(at, 20, reply->sizes, reply->n_sizes);
     *ret_size = (size_t)(at - frame);
     return true;
 }
@@ -184,6 +199,18 @@ static uint64_t take_number(struct reader *r)
         return value | (uint64_t)*r->at++ << 63;
     r->good = false;
     return 0;
+}
+
+/* A field's number and type; 0, which no field has, where it takes more than two bytes. */
+static unsigned take_tag(struct reader *r)
+{
+    unsigned byte = *r->at++;
+
+    if (byte < 0x80)
+        return byte;
+    if (r->at == r->end || *r->at >= 0x80)
+        return 0;
+    return (byte & 0x7f) | (unsigned)*r->at++ << 7;
 }
 
 /* The part of the frame that is the column, and how many numbers end in it. */
@@ -243,6 +270,25 @@ static void take_fixed(struct reader *r, struct codec_arena *arena, uint64_t **r
     *ret_n = n;
 }
 
+static void take_string(struct reader *r, struct codec_arena *arena, char **ret)
+{
+    uint64_t size = take_number(r);
+
+    if (*ret != protobuf_c_empty_string || !r->good || size > (size_t)(r->end - r->at)) {
+        r->good = false;
+        return;
+    }
+    char *string = codec_arena_take(arena, (size_t)size + 1);
+    if (!string) {
+        r->good = false;
+        return;
+    }
+    memcpy(string, r->at, (size_t)size);
+    string[size] = 0;
+    r->at += size;
+    *ret = string;
+}
+
 static void take_errors(struct reader *r, struct codec_arena *arena, Allot__Error **ret,
                         size_t *ret_n)
 {
@@ -272,7 +318,7 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
         return false;
     allot__request__init(m);
     while (r.good && r.at < r.end) {
-        switch (*r.at++) {
+        switch (take_tag(&r)) {
         case TAG(1, VARINT):
             m->op = (Allot__Op)(uint32_t)take_number(&r);
             break;
@@ -294,6 +340,9 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
         case TAG(7, VARINT):
             m->tag = (uint32_t)take_number(&r);
             break;
+        case TAG(8, STRING):
+            take_string(&r, arena, &m->name);
+            break;
         case TAG(9, VARINT):
             m->access = (Allot__Access)(uint32_t)take_number(&r);
             break;
@@ -302,6 +351,9 @@ bool flat_decode_request(struct codec_arena *arena, const unsigned char *frame, 
             break;
         case TAG(14, VARINT):
             m->attempt = take_number(&r);
+            break;
+        case TAG(20, VARINT):
+            m->replace = take_number(&r) != 0;
             break;
         default:
             return false;
@@ -323,7 +375,7 @@ bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, si
         return false;
     allot__reply__init(m);
     while (r.good && r.at < r.end) {
-        switch (*r.at++) {
+        switch (take_tag(&r)) {
         case TAG(1, VARINT):
             m->number = take_number(&r);
             break;
@@ -341,6 +393,9 @@ bool flat_decode_reply(struct codec_arena *arena, const unsigned char *frame, si
             break;
         case TAG(15, COLUMN):
             take_fixed(&r, arena, &m->generations, &m->n_generations);
+            break;
+        case TAG(20, COLUMN):
+            take_numbers(&r, arena, &m->sizes, &m->n_sizes);
             break;
         default:
             return false;

@@ -21,13 +21,16 @@ struct context {
 
 /* Both print the reason and return an exit code, EXIT_OK when the session or the pool is there. */
 int context_open(struct context *c);
-int context_attach(struct context *c);
+int context_attach(struct context *c, enum allot_access access);
 void context_close(struct context *c);
 
 /* "allotctl: COMMAND: …" on stderr. Return EXIT_WRONG_USE and EXIT_REFUSED. */
 int complain(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Names `code` (errno with SYSTEM), and what would have fitted, in `unit`s, where it is known. */
 int refused(const char *command, int code, const char *unit);
+
+/* For a command that has taken something: keeps it on the command line. Returns `result`. */
+int hold_granted(const struct context *c, unsigned granted, int result);
 
 /* "4096", "0x1000", "4K", "1.5G" is not one: whole numbers, powers of 1024. False for anything else
  * and for what does not fit 64 bits. */
@@ -45,6 +48,11 @@ int command_pages(struct context *c, int argc, char **argv);
 int command_ids(struct context *c, int argc, char **argv);
 int command_realloc(struct context *c, int argc, char **argv);
 int command_usable(struct context *c, int argc, char **argv);
+int command_names(struct context *c, int argc, char **argv);
+int command_publish(struct context *c, int argc, char **argv);
+int command_unpublish(struct context *c, int argc, char **argv);
+int command_watch(struct context *c, int argc, char **argv);
+int command_lookup(struct context *c, int argc, char **argv);
 int command_status(struct context *c, int argc, char **argv);
 int command_ping(struct context *c, int argc, char **argv);
 int command_shell(struct context *c, int argc, char **argv);

@@ -47,8 +47,7 @@ static void hold(void)
         close(signals);
 }
 
-/* For a command that has granted something: keeps it on the command line. */
-static int keep(const struct context *c, unsigned granted, int result)
+int hold_granted(const struct context *c, unsigned granted, int result)
 {
     fflush(stdout);
     if (granted && !c->in_shell)
@@ -85,7 +84,7 @@ int command_alloc(struct context *c, int argc, char **argv)
         granted++;
         print_grant(offset, size);
     }
-    return keep(c, granted, result);
+    return hold_granted(c, granted, result);
 }
 
 int command_free(struct context *c, int argc, char **argv)
@@ -189,7 +188,7 @@ int command_pages(struct context *c, int argc, char **argv)
         return EXIT_OK;
     }
     print_grant(w.at, w.count * allot_page_size(c->pool));
-    return keep(c, 1, EXIT_OK);
+    return hold_granted(c, 1, EXIT_OK);
 }
 
 int command_ids(struct context *c, int argc, char **argv)
@@ -211,5 +210,5 @@ int command_ids(struct context *c, int argc, char **argv)
     if (w.count > 1)
         printf(" to %" PRIu64, w.at + w.count - 1);
     putchar('\n');
-    return w.frees ? EXIT_OK : keep(c, 1, EXIT_OK);
+    return w.frees ? EXIT_OK : hold_granted(c, 1, EXIT_OK);
 }

@@ -22,21 +22,29 @@
 struct command {
     const char *name;
     int (*run)(struct context *c, int argc, char **argv);
-    bool needs_pool;
+    enum allot_access access; /* to the pool; 0: it needs none */
     const char *usage;
     const char *what;
 };
 
 static const struct command commands[] = {
-    {"status", command_status, false, "[--json]", "pools, tags and sessions"},
-    {"ping", command_ping, false, "[-c COUNT]", "round trips, and how long they took"},
-    {"alloc", command_alloc, true, "SIZE...", "blocks of bytes"},
-    {"free", command_free, true, "OFFSET...", "frees blocks (of this session: see shell)"},
-    {"realloc", command_realloc, true, "OFFSET OLD-SIZE SIZE", "makes a block longer or shorter"},
-    {"usable", command_usable, true, "OFFSET", "how much of a block may be used"},
-    {"pages", command_pages, true, "COUNT [--at OFFSET] | --free OFFSET COUNT", "whole pages"},
-    {"ids", command_ids, true, "COUNT [--at ID] | --free ID COUNT", "numbers"},
-    {"shell", command_shell, true, "", "these commands line by line, in one session"},
+    {"status", command_status, 0, "[--json]", "pools, tags and sessions"},
+    {"ping", command_ping, 0, "[-c COUNT]", "round trips, and how long they took"},
+    {"alloc", command_alloc, ALLOT_WRITE, "SIZE...", "blocks of bytes"},
+    {"free", command_free, ALLOT_WRITE, "OFFSET...", "frees blocks (of this session: see shell)"},
+    {"realloc", command_realloc, ALLOT_WRITE, "OFFSET OLD-SIZE SIZE",
+     "makes a block longer or shorter"},
+    {"usable", command_usable, ALLOT_WRITE, "OFFSET", "how much of a block may be used"},
+    {"pages", command_pages, ALLOT_WRITE, "COUNT [--at OFFSET] | --free OFFSET COUNT",
+     "whole pages"},
+    {"ids", command_ids, ALLOT_WRITE, "COUNT [--at ID] | --free ID COUNT", "numbers"},
+    {"publish", command_publish, ALLOT_WRITE, "NAME SIZE | NAME --at OFFSET [--replace]",
+     "a block with a name"},
+    {"unpublish", command_unpublish, ALLOT_WRITE, "NAME...", "takes names away"},
+    {"lookup", command_lookup, ALLOT_READ, "NAME...", "takes what names name"},
+    {"names", command_names, ALLOT_READ, "[PREFIX]", "what is published"},
+    {"watch", command_watch, ALLOT_READ, "[PREFIX]", "what becomes of names, until input ends"},
+    {"shell", command_shell, ALLOT_WRITE, "", "these commands line by line, in one session"},
 };
 
 const char *argp_program_version = "allotctl " ALLOT_VERSION;
@@ -133,13 +141,13 @@ int context_open(struct context *c)
     return refused(path, r, NULL);
 }
 
-int context_attach(struct context *c)
+int context_attach(struct context *c, enum allot_access access)
 {
     int r = context_open(c);
 
     if (r != EXIT_OK || c->pool)
         return r;
-    r = allot_attach(c->session, c->pool_name, ALLOT_WRITE, &c->pool);
+    r = allot_attach(c->session, c->pool_name, access, &c->pool);
     return r == 0 ? EXIT_OK : refused(c->pool_name, r, NULL);
 }
 
@@ -203,7 +211,7 @@ int command_run(struct context *c, int argc, char **argv)
             printf("usage: %s %s\n%s\n", argv[0], commands[i].usage, commands[i].what);
             return EXIT_OK;
         }
-        int r = commands[i].needs_pool ? context_attach(c) : context_open(c);
+        int r = commands[i].access ? context_attach(c, commands[i].access) : context_open(c);
         return r == EXIT_OK ? commands[i].run(c, argc, argv) : r;
     }
     return complain(argv[0], "no such command; see %s", c->in_shell ? "help" : "allotctl --help");

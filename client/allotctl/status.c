@@ -140,18 +140,18 @@ static void print_pools(const struct status *s)
     int width = pool_width(s);
     char text[5][SIZE_TEXT];
 
-    printf("\n%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8s  %8s  %8s  %9s\n", width, "POOL",
+    printf("\n%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8s  %8s  %8s  %8s  %9s\n", width, "POOL",
            "ALLOCATOR", "ACCESS", "USED", "SIZE", "MAXIMUM", "COMMITTED", "LARGEST", "BLOCKS",
-           "RUNS", "IDS", "METADATA");
+           "RUNS", "IDS", "NAMES", "METADATA");
     for (size_t i = 0; i < s->pools.n; i++) {
         const struct allot_pool_info *p = pool_at(s, i);
         char metadata[SIZE_TEXT];
         printf("%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8" PRIu64 "  %8" PRIu64 "  %8" PRIu64
-               "  %9s\n",
+               "  %8" PRIu64 "  %9s\n",
                width, p->name, p->allocator, access_text(p->access),
                size_text(p->used_bytes, text[0]), size_text(p->size, text[1]),
                size_text(p->size_max, text[2]), size_text(p->committed_bytes, text[3]),
-               size_text(p->largest_free, text[4]), p->blocks, p->page_runs, p->ids_used,
+               size_text(p->largest_free, text[4]), p->blocks, p->page_runs, p->ids_used, p->names,
                size_text(p->metadata_bytes, metadata));
     }
 }
@@ -196,16 +196,16 @@ static json_t *number(uint64_t value)
 static json_t *json_pool(const struct allot_pool_info *p)
 {
     return json_pack(
-        "{so, ss, ss, ss, so, so, so, so, so, so, so, so, so, so, so, so, so, so, so, so}", "pool",
-        number(p->pool), "name", p->name, "allocator", p->allocator, "access",
+        "{so, ss, ss, ss, so, so, so, so, so, so, so, so, so, so, so, so, so, so, so, so, so}",
+        "pool", number(p->pool), "name", p->name, "allocator", p->allocator, "access",
         access_text(p->access), "page_size", number(p->page_size), "size", number(p->size),
         "size_max", number(p->size_max), "committed_bytes", number(p->committed_bytes),
         "used_bytes", number(p->used_bytes), "largest_free", number(p->largest_free), "free_pages",
         number(p->free_pages), "largest_free_pages", number(p->largest_free_pages), "heap_bytes",
         number(p->heap_bytes), "heap_free_bytes", number(p->heap_free_bytes), "blocks",
         number(p->blocks), "page_runs", number(p->page_runs), "id_ranges", number(p->id_ranges),
-        "ids", number(p->ids), "ids_used", number(p->ids_used), "metadata_bytes",
-        number(p->metadata_bytes));
+        "ids", number(p->ids), "ids_used", number(p->ids_used), "names", number(p->names),
+        "metadata_bytes", number(p->metadata_bytes));
 }
 
 static json_t *json_tag(const struct tag_row *t)

@@ -276,6 +276,41 @@ static void test_waiting__for_a_quota(void **state)
     wire_close(&others[0]);
 }
 
+static Allot__Error publish(uint32_t pool, struct wire_ticket t)
+{
+    Allot__Request r = wire_request(ALLOT__OP__OP_PUBLISH, pool);
+    Allot__Error error;
+
+    r.name = "one";
+    r.positions = &t.place;
+    r.generations = &t.generation;
+    r.n_positions = r.n_generations = 1;
+    r.replace = true;
+    wire_run(&w, &r, 1, &error, NULL);
+    return error;
+}
+
+static void test_waiting__for_what_only_a_name_held(void **state)
+{
+    struct fixture *f = *state;
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_open(&others[0], f->socket);
+    wire_pool(&others[0], "default");
+    struct wire_ticket large = wire_grant(&w, pool, ALLOT__OP__OP_ALLOC_PAGES, 200);
+    struct wire_ticket small = wire_grant(&w, pool, ALLOT__OP__OP_ALLOC_PAGES, 1);
+    check_equal(publish(pool, large), ALLOT__ERROR__E_OK);
+    check_equal(wire_reference(&w, ALLOT__OP__OP_RELEASE, pool, large, NULL), ALLOT__ERROR__E_OK);
+    uint64_t number = ask_pages(&others[0], pool, 100);
+    settle(&others[0]);
+    check(!wire_readable(&others[0]));
+    check_equal(publish(pool, small), ALLOT__ERROR__E_OK);
+    check_equal(answer(&others[0], number, NULL), ALLOT__ERROR__E_OK);
+    wire_close(&others[0]);
+    wire_close(&w);
+}
+
 /* A number that waits is not queued again, nor its place in the journal taken. */
 static void test_waiting__numbers_that_wait(void **state)
 {
@@ -540,6 +575,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__to_the_deadline),
         waiting_test(test_waiting__refused_at_once),
         waiting_test(test_waiting__for_a_quota),
+        waiting_test(test_waiting__for_what_only_a_name_held),
         waiting_test(test_waiting__numbers_that_wait),
         waiting_test(test_waiting__one_that_waits_is_killed),
         waiting_test(test_waiting__longer_than_the_timeout),

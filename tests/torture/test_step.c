@@ -29,24 +29,27 @@
 #include "region.h"
 #include "step.h"
 
-#define PAGE    4096u
-#define SLOT    3u
-#define OTHER   4u   /* another session, which holds what SHARED and FOREIGN name */
-#define NUMBER  297u /* of the operation under test */
-#define REGION  (256ull * PAGE)
-#define LIVE    7u /* allocations before the operation */
-#define SHARED  4u
-#define FOREIGN 6u
+#define PAGE      4096u
+#define SLOT      3u
+#define OTHER     4u   /* another session, which holds what SHARED and FOREIGN name */
+#define NUMBER    297u /* of the operation under test */
+#define REGION    (256ull * PAGE)
+#define LIVE      7u /* allocations before the operation */
+#define PUBLISHED 0u
+#define SHARED    4u
+#define FOREIGN   6u
 
 /* What the operation under test is, and what it finds. */
 struct scenario {
-    const char *name;
+    const char *title;
     Allot__Op op;
     uint64_t size;
     uint64_t align;
     unsigned target; /* index of a live allocation, for frees and resizes */
     uint64_t position;
     uint64_t generation;
+    const char *name;
+    bool replace;
     unsigned receiver; /* the slot, for a parcel */
     bool sent;         /* the other session has sent it to this one */
 };
@@ -68,10 +71,11 @@ struct world {
 #define JOURNAL_SIZE (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
 #define RECORDS      64u
 #define PARCELS      8u
+#define NAMES        8u
 #define IMAGE_SIZE                                                                                 \
     (HEAD_SIZE + sizeof(struct ledger_pool) + sizeof(struct ledger_session) + JOURNAL_SIZE +       \
      RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)) +                         \
-     PARCELS * sizeof(struct ledger_parcel))
+     PARCELS * sizeof(struct ledger_parcel) + NAMES * sizeof(struct ledger_name))
 
 static void image_copy(const struct ledger *ledger, unsigned char *image, bool load)
 {
@@ -86,6 +90,7 @@ static void image_copy(const struct ledger *ledger, unsigned char *image, bool l
         {ledger_records(ledger, 0), RECORDS * sizeof(struct ledger_record)},
         {ledger_references(ledger, 0), RECORDS * sizeof(ledger_reference)},
         {ledger_parcels(ledger, 0), PARCELS * sizeof(struct ledger_parcel)},
+        {ledger_names(ledger, 0), NAMES * sizeof(struct ledger_name)},
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -105,6 +110,7 @@ static const struct config_pool config = {
     .ids = 1000,
     .quota = UINT64_MAX,
     .allocations_max = 1000,
+    .names_quota = 1000,
     .allocator = &allot_tlsf,
 };
 
@@ -121,6 +127,8 @@ static struct pool_operation make_operation(const struct world *w, const struct 
         .generation = s->generation,
         .align = s->align,
         .tag = 7,
+        .name = s->name,
+        .replace = s->replace,
         .deadline = s->op == ALLOT__OP__OP_SEND ? UINT64_MAX : 0,
         .receiver = w->ledger.sessions[s->receiver].id,
         .receiver_slot = s->receiver,
@@ -145,6 +153,50 @@ static void of_the_other(const struct world *w, struct pool_operation *o, uint64
 static uint64_t place(enum record_kind kind, uint64_t position)
 {
     return (uint64_t)kind << CODEC_KIND_SHIFT | position;
+}
+
+/* SLOT publishes one, freezes it and lets go of it; the name of OTHER's is beside OTHER's own
+ * reference. */
+static void world_publish(struct world *w, const struct grant grants[LIVE])
+{
+    const struct {
+        struct scenario scenario;
+        unsigned slot;
+        uint64_t number;
+    } steps[] = {
+        {{.op = ALLOT__OP__OP_PUBLISH,
+          .position = place(RECORD_BYTES, grants[PUBLISHED].position),
+          .generation = grants[PUBLISHED].generation,
+          .name = "left alone"},
+         SLOT,
+         LIVE + 1},
+        {{.op = ALLOT__OP__OP_PUBLISH,
+          .position = place(RECORD_BYTES, grants[FOREIGN].position),
+          .generation = grants[FOREIGN].generation,
+          .name = "held"},
+         OTHER,
+         LIVE + 2},
+        {{.op = ALLOT__OP__OP_PUBLISH,
+          .position = place(RECORD_BYTES, grants[SHARED].position),
+          .generation = grants[SHARED].generation,
+          .name = "mine"},
+         SLOT,
+         LIVE + 3},
+        {{.op = ALLOT__OP__OP_FREEZE,
+          .position = place(RECORD_BYTES, grants[PUBLISHED].position),
+          .generation = grants[PUBLISHED].generation},
+         SLOT,
+         LIVE + 2},
+        {{.op = ALLOT__OP__OP_FREE, .position = grants[PUBLISHED].position}, SLOT, LIVE + 4},
+    };
+
+    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct pool_operation o = make_operation(w, &steps[i].scenario, steps[i].number);
+        if (steps[i].slot == OTHER)
+            of_the_other(w, &o, steps[i].number);
+        carry_out(w, &o, steps[i].number);
+        assert_int_equal(o.error, 0);
+    }
 }
 
 /* A pool with something live of every kind, and a session that holds it. */
@@ -181,6 +233,7 @@ static void world_make(struct world *w, struct grant grants[LIVE])
     of_the_other(w, &o, LIVE + 1);
     carry_out(w, &o, LIVE + 1);
     assert_int_equal(o.error, 0);
+    world_publish(w, grants);
 }
 
 static void world_close(struct world *w)
@@ -190,8 +243,8 @@ static void world_close(struct world *w)
 }
 
 /* One number that two states share only if as much is live, of the same kinds and sizes, held by
- * the same sessions, and frozen or not. Where it lies may differ: a rebuilt heap has other pages
- * than one that has grown. */
+ * the same sessions and names, and frozen or not. Where it lies may differ: a rebuilt heap has
+ * other pages than one that has grown. */
 static uint64_t live_digest(const struct world *w)
 {
     const struct ledger_pool *info = &w->ledger.pools[0];
@@ -208,6 +261,9 @@ static uint64_t live_digest(const struct world *w)
                 &ledger_parcels(&w->ledger, 0)[ledger_reference_index(word)];
             digest += (p->deadline + p->receiver + p->uid) * 0x94d049bb133111ebull;
         }
+        if (ledger_reference_slot(word) == HOLDER_NAME)
+            digest += r->size *
+                      (uint64_t)ledger_names(&w->ledger, 0)[ledger_reference_index(word)].name[0];
         digest += r->flags * 0xbf58476d1ce4e5b9ull;
         digest += (r->size + 1000003) * 0x9e3779b97f4a7c15ull * r->kind +
                   (uint64_t)ledger_reference_slot(word) * 0x2545f4914f6cdd1dull;
@@ -288,6 +344,17 @@ static bool are_generations_over(const struct world *w)
     return true;
 }
 
+static bool is_answer_to_lookup(const struct world *w, const char *name,
+                                const struct ledger_entry *entry)
+{
+    const struct names *names = &w->pool.names;
+    uint64_t word = ledger_references(&w->ledger, 0)[names->references[names_find(names, name)]];
+    const struct ledger_record *r = &ledger_records(&w->ledger, 0)[ledger_reference_record(word)];
+
+    return entry->value == ledger_record_place(r) && entry->generation == r->generation &&
+           entry->size == ledger_record_told(r);
+}
+
 /* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
 static const char *judge(struct world *copy, const struct scenario *s, const unsigned char *image,
                          uint64_t before, uint64_t after, bool turn)
@@ -302,7 +369,7 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
     bool answered = entry->number == NUMBER && entry->result;
     if (found != before && found != after)
         wrong = "the operation has happened in part";
-    else if (answered != (found == after))
+    else if (before != after && answered != (found == after))
         wrong = "the journal does not know whether it happened";
     else if (!is_settled(copy))
         wrong = "the journal has an entry that is neither answered nor waiting nor empty";
@@ -323,6 +390,8 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         if (s->op == ALLOT__OP__OP_ACQUIRE &&
             entry->value != (ledger_record_told(r) | (s->sent ? CODEC_VALUE_PARCEL : 0)))
             wrong = "the stored answer names another size";
+        if (s->op == ALLOT__OP__OP_LOOKUP && !is_answer_to_lookup(copy, s->name, entry))
+            wrong = "the stored answer names something else";
     }
     if (!wrong && !pool_check(&copy->pool))
         wrong = "allocators and ledger do not agree";
@@ -418,6 +487,7 @@ static void world_copy(struct world *copy, const struct world *w)
     assert_int_equal(ledger_session_open(&copy->ledger, OTHER, 1, 1000, 1000, 1, &id), 0);
     assert_int_equal(ledger_commit_part(&copy->ledger, 0, 0, RECORDS), 0);
     assert_int_equal(ledger_commit_parcels(&copy->ledger, 0), 0);
+    assert_int_equal(ledger_commit_names(&copy->ledger, 0, 0, NAMES), 0);
     copy->region = w->region;
 }
 
@@ -427,9 +497,9 @@ static void send_to_the_session(struct world *w, const struct scenario *s)
 
     send.op = ALLOT__OP__OP_SEND;
     send.receiver = SLOT;
-    struct pool_operation o = make_operation(w, &send, LIVE + 2);
-    of_the_other(w, &o, LIVE + 2);
-    carry_out(w, &o, LIVE + 2);
+    struct pool_operation o = make_operation(w, &send, LIVE + 3);
+    of_the_other(w, &o, LIVE + 3);
+    carry_out(w, &o, LIVE + 3);
     assert_int_equal(o.error, 0);
 }
 
@@ -466,7 +536,7 @@ static void run(struct scenario s)
         s.generation = grants[s.target].generation;
     }
     if (s.op == ALLOT__OP__OP_ACQUIRE || s.op == ALLOT__OP__OP_RELEASE ||
-        s.op == ALLOT__OP__OP_FREEZE || s.op == ALLOT__OP__OP_SEND)
+        s.op == ALLOT__OP__OP_FREEZE || s.op == ALLOT__OP__OP_SEND || s.op == ALLOT__OP__OP_PUBLISH)
         s.position = place(RECORD_BYTES, s.position);
     if (s.sent)
         send_to_the_session(&w, &s);
@@ -482,15 +552,15 @@ static void run(struct scenario s)
     carry_out(&copy, &o, NUMBER);
     assert_int_equal(o.error, 0);
     look.after = live_digest(&copy);
-    assert_int_not_equal(look.after, look.before);
+    assert_true(look.after != look.before || s.op == ALLOT__OP__OP_LOOKUP);
     pool_close(&copy.pool);
 
     o = make_operation(&w, &s, NUMBER);
     unsigned long steps = step_through(&w, act_operation, &o, look_once, &look);
-    printf("%s: %lu instructions, %u states, %u more while recovering\n", s.name, steps,
+    printf("%s: %lu instructions, %u states, %u more while recovering\n", s.title, steps,
            look.points, look.double_points);
     if (look.wrong)
-        fail_msg("%s: state %u: %s", s.name, look.points, look.wrong);
+        fail_msg("%s: state %u: %s", s.title, look.points, look.wrong);
     assert_true(look.points > 5);
     ledger_close(&copy.ledger);
     ledger_close(&second.ledger);
@@ -502,14 +572,17 @@ static void run(struct scenario s)
 static void test_step__alloc(void **state)
 {
     (void)state;
-    run((struct scenario){
-        .name = "alloc", .op = ALLOT__OP__OP_ALLOC, .size = 777, .align = 64, .target = NO_TARGET});
+    run((struct scenario){.title = "alloc",
+                          .op = ALLOT__OP__OP_ALLOC,
+                          .size = 777,
+                          .align = 64,
+                          .target = NO_TARGET});
 }
 
 static void test_step__alloc_that_commits(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "alloc with commit",
+    run((struct scenario){.title = "alloc with commit",
                           .op = ALLOT__OP__OP_ALLOC,
                           .size = 20 * PAGE,
                           .target = NO_TARGET});
@@ -518,53 +591,105 @@ static void test_step__alloc_that_commits(void **state)
 static void test_step__free(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "free", .op = ALLOT__OP__OP_FREE, .target = 1});
+    run((struct scenario){.title = "free", .op = ALLOT__OP__OP_FREE, .target = 1});
 }
 
 static void test_step__acquire(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "acquire", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN});
+    run((struct scenario){.title = "acquire", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN});
 }
 
 static void test_step__release_of_what_others_hold(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "release, shared", .op = ALLOT__OP__OP_RELEASE, .target = SHARED});
+        .title = "release, shared", .op = ALLOT__OP__OP_RELEASE, .target = SHARED});
 }
 
 static void test_step__release_of_the_last(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "release, last", .op = ALLOT__OP__OP_RELEASE, .target = 1});
+    run((struct scenario){.title = "release, last", .op = ALLOT__OP__OP_RELEASE, .target = 1});
+}
+
+static void test_step__publish(void **state)
+{
+    (void)state;
+    run((struct scenario){
+        .title = "publish", .op = ALLOT__OP__OP_PUBLISH, .target = 1, .name = "new"});
+}
+
+/* The old one had no other holder: it is freed. */
+static void test_step__publish_that_replaces(void **state)
+{
+    (void)state;
+    run((struct scenario){.title = "replace, last",
+                          .op = ALLOT__OP__OP_PUBLISH,
+                          .target = 1,
+                          .name = "left alone",
+                          .replace = true});
+}
+
+static void test_step__publish_in_place_of_what_others_hold(void **state)
+{
+    (void)state;
+    run((struct scenario){.title = "replace, held",
+                          .op = ALLOT__OP__OP_PUBLISH,
+                          .target = 1,
+                          .name = "held",
+                          .replace = true});
+}
+
+static void test_step__unpublish(void **state)
+{
+    (void)state;
+    run((struct scenario){.title = "unpublish, last",
+                          .op = ALLOT__OP__OP_UNPUBLISH,
+                          .target = NO_TARGET,
+                          .name = "left alone"});
+    run((struct scenario){.title = "unpublish, held",
+                          .op = ALLOT__OP__OP_UNPUBLISH,
+                          .target = NO_TARGET,
+                          .name = "held"});
+}
+
+static void test_step__lookup(void **state)
+{
+    (void)state;
+    run((struct scenario){
+        .title = "lookup", .op = ALLOT__OP__OP_LOOKUP, .target = NO_TARGET, .name = "left alone"});
+    run((struct scenario){.title = "lookup of what is held",
+                          .op = ALLOT__OP__OP_LOOKUP,
+                          .target = NO_TARGET,
+                          .name = "mine"});
 }
 
 static void test_step__freeze(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "freeze", .op = ALLOT__OP__OP_FREEZE, .target = 1});
+    run((struct scenario){.title = "freeze", .op = ALLOT__OP__OP_FREEZE, .target = 1});
 }
 
 static void test_step__send(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "send", .op = ALLOT__OP__OP_SEND, .target = 1, .receiver = OTHER});
+        .title = "send", .op = ALLOT__OP__OP_SEND, .target = 1, .receiver = OTHER});
 }
 
 static void test_step__take_of_a_parcel(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "take", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN, .sent = true});
+        .title = "take", .op = ALLOT__OP__OP_ACQUIRE, .target = FOREIGN, .sent = true});
 }
 
 static void test_step__take_of_what_it_holds(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "take, held", .op = ALLOT__OP__OP_ACQUIRE, .target = SHARED, .sent = true});
+        .title = "take, held", .op = ALLOT__OP__OP_ACQUIRE, .target = SHARED, .sent = true});
 }
 
 /* Not an operation of a session's: nothing to be sent again. */
@@ -624,20 +749,21 @@ static void test_step__expiry(void **state)
 static void test_step__resize(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "resize", .op = ALLOT__OP__OP_RESIZE, .size = 2000, .target = 1});
+    run((struct scenario){
+        .title = "resize", .op = ALLOT__OP__OP_RESIZE, .size = 2000, .target = 1});
 }
 
 static void test_step__alloc_pages(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "alloc pages", .op = ALLOT__OP__OP_ALLOC_PAGES, .size = 2, .target = NO_TARGET});
+        .title = "alloc pages", .op = ALLOT__OP__OP_ALLOC_PAGES, .size = 2, .target = NO_TARGET});
 }
 
 static void test_step__alloc_pages_at(void **state)
 {
     (void)state;
-    run((struct scenario){.name = "alloc pages at",
+    run((struct scenario){.title = "alloc pages at",
                           .op = ALLOT__OP__OP_ALLOC_PAGES_AT,
                           .size = 2,
                           .target = NO_TARGET,
@@ -648,28 +774,28 @@ static void test_step__free_pages(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "free pages", .op = ALLOT__OP__OP_FREE_PAGES, .size = 3, .target = 2});
+        .title = "free pages", .op = ALLOT__OP__OP_FREE_PAGES, .size = 3, .target = 2});
 }
 
 static void test_step__alloc_ids(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "alloc ids", .op = ALLOT__OP__OP_ALLOC_IDS, .size = 4, .target = NO_TARGET});
+        .title = "alloc ids", .op = ALLOT__OP__OP_ALLOC_IDS, .size = 4, .target = NO_TARGET});
 }
 
 static void test_step__free_ids(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "free ids", .op = ALLOT__OP__OP_FREE_IDS, .size = 5, .target = 3});
+        .title = "free ids", .op = ALLOT__OP__OP_FREE_IDS, .size = 5, .target = 3});
 }
 
 static void test_step__add_memory(void **state)
 {
     (void)state;
     run((struct scenario){
-        .name = "add memory", .op = ALLOT__OP__OP_ADD_MEMORY, .size = PAGE, .target = NO_TARGET});
+        .title = "add memory", .op = ALLOT__OP__OP_ADD_MEMORY, .size = PAGE, .target = NO_TARGET});
 }
 
 /* ---- requests that wait ---- */
@@ -678,7 +804,7 @@ static void test_step__add_memory(void **state)
 struct waiting {
     const char *name;
     struct scenario asks;
-    struct scenario frees; /* the session's own number LIVE + 3 */
+    struct scenario frees; /* the session's own number LIVE + 5 */
     enum { BEGINS, IS_GRANTED, IS_REFUSED } step;
     struct wait wait;
     uint64_t before;
@@ -785,8 +911,8 @@ static void run_waiting(struct waiting t)
     if (t.step != BEGINS)
         ask_and_wait(&w, &t);
     if (t.step == IS_GRANTED) {
-        struct pool_operation o = make_operation(&w, &t.frees, LIVE + 3);
-        carry_out(&w, &o, LIVE + 3);
+        struct pool_operation o = make_operation(&w, &t.frees, LIVE + 5);
+        carry_out(&w, &o, LIVE + 5);
         assert_int_equal(o.error, 0);
     }
     t.before = live_digest(&w);
@@ -862,6 +988,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_step__alloc_that_commits),
         cmocka_unit_test(test_step__free),
         cmocka_unit_test(test_step__resize),
+        cmocka_unit_test(test_step__publish),
+        cmocka_unit_test(test_step__publish_that_replaces),
+        cmocka_unit_test(test_step__publish_in_place_of_what_others_hold),
+        cmocka_unit_test(test_step__unpublish),
+        cmocka_unit_test(test_step__lookup),
         cmocka_unit_test(test_step__freeze),
         cmocka_unit_test(test_step__send),
         cmocka_unit_test(test_step__take_of_a_parcel),

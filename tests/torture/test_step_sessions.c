@@ -41,8 +41,10 @@ struct world {
     uint64_t last_id;        /* that the slot has had */
 };
 
-#define HEADER_SIZE  4096u
-#define JOURNAL_SIZE (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
+#define HEADER_SIZE 4096u
+#define JOURNAL_SIZE                                                                               \
+    (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry) +                                            \
+     LEDGER_WATCHES * sizeof(struct ledger_watch))
 #define IMAGE_SIZE                                                                                 \
     (HEADER_SIZE + sizeof(struct ledger_pool) +                                                    \
      SLOTS * (sizeof(struct ledger_session) + JOURNAL_SIZE) +                                      \

@@ -132,6 +132,7 @@ static void assert_default_pool(const struct config_pool *pool, const char *name
     assert_true(pool->ids == UINT64_C(1) << 32);
     assert_true(pool->quota == UINT64_MAX);
     assert_true(pool->allocations_max == ALLOCATIONS_MAX);
+    assert_int_equal(pool->names_quota, 1024);
     (void)allot_byte_find(NULL, &built_in); /* NULL stays where there is none */
     assert_ptr_equal(pool->allocator, built_in);
     assert_int_equal(pool->n_rules, 1);
@@ -197,6 +198,7 @@ static void test_config__every_key(void **state)
                  "ids = 281474976710655\n"
                  "quota = 3G ; a comment\n"
                  "allocations_max = 1000\n"
+                 "names_quota = 0\n"
                  "access = uid:1000=write gid:44=read *=none\n"
                  "[pool audio]\n");
     assert_string_equal(config.socket, "/run/allot/other.sock");
@@ -209,6 +211,7 @@ static void test_config__every_key(void **state)
     assert_true(pool->size == 16 * M && pool->size_max == 1024 * G && pool->page_size == 64 * K);
     assert_true(pool->ids == (UINT64_C(1) << 48) - 1 && pool->quota == 3 * G);
     assert_int_equal(pool->allocations_max, 1000);
+    assert_int_equal(pool->names_quota, 0);
     assert_int_equal(pool->n_rules, 3);
     assert_true(pool->rules[0].kind == RULE_UID && pool->rules[0].id == 1000 &&
                 pool->rules[0].access == ALLOT__ACCESS__ACCESS_WRITE);
@@ -410,6 +413,7 @@ static void test_config__one_mistake_one_message(void **state)
         {"[pool p]\nids = 256T\n", 2, "from 1 to 281474976710655"},
         {"[pool p]\nquota = 0\n", 2, "from 1 to"},
         {"[pool p]\nallocations_max = 67108865\n", 2, "from 1 to 67108864"},
+        {"[pool p]\nnames_quota = 16385\n", 2, "from 0 to 16384"},
         {"[pool p]\naccess =\n", 2, "no rule"},
         {"[pool p]\naccess = write\n", 2, "'write' is not WHO="},
         {"[pool p]\naccess = *=all\n", 2, "not 'all'"},

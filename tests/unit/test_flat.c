@@ -36,6 +36,9 @@ static size_t any_column(struct test_random *random, uint64_t *column)
     return n;
 }
 
+static char names[4][CODEC_NAME_MAX + 1] = {
+    "", "n", "camera/left", "as long as a name may be, and then no character more .........."};
+
 static void any_request(struct test_random *random, Allot__Request *m, uint64_t *sizes,
                         uint64_t *positions, uint64_t *generations)
 {
@@ -53,6 +56,9 @@ static void any_request(struct test_random *random, Allot__Request *m, uint64_t 
     m->tag = (uint32_t)any_number(random);
     m->access = (Allot__Access)any_number(random);
     m->attempt = any_number(random);
+    m->replace = (protobuf_c_boolean)test_random_below(random, 2);
+    if (test_random_below(random, 2))
+        m->name = names[test_random_below(random, 4)];
     if (test_random_below(random, 4) == 0) {
         m->version_min = (uint32_t)any_number(random);
         m->version_max = (uint32_t)any_number(random);
@@ -61,9 +67,11 @@ static void any_request(struct test_random *random, Allot__Request *m, uint64_t 
 }
 
 static void any_reply(struct test_random *random, Allot__Reply *m, Allot__Error *errors,
-                      uint64_t *values, uint64_t *generations)
+                      uint64_t *values, uint64_t *generations, uint64_t *sizes)
 {
     allot__reply__init(m);
+    m->n_sizes = any_column(random, sizes);
+    m->sizes = sizes;
     m->number = any_number(random);
     m->count = (uint32_t)any_number(random);
     m->refused = (Allot__Error)any_number(random);
@@ -93,6 +101,7 @@ static void assert_same_request(const Allot__Request *a, const Allot__Request *b
     assert_int_equal(a->tag, b->tag);
     assert_int_equal(a->access, b->access);
     assert_true(a->attempt == b->attempt);
+    assert_int_equal(a->replace, b->replace);
     assert_int_equal(a->version_min, b->version_min);
     assert_int_equal(a->version_max, b->version_max);
     assert_string_equal(a->name, b->name);
@@ -115,6 +124,9 @@ static void assert_same_reply(const Allot__Reply *a, const Allot__Reply *b)
     assert_int_equal(a->n_errors, b->n_errors);
     assert_int_equal(a->n_values, b->n_values);
     assert_int_equal(a->n_generations, b->n_generations);
+    assert_int_equal(a->n_sizes, b->n_sizes);
+    for (size_t i = 0; i < a->n_sizes; i++)
+        assert_true(a->sizes[i] == b->sizes[i]);
     for (size_t i = 0; i < a->n_errors; i++)
         assert_int_equal(a->errors[i], b->errors[i]);
     for (size_t i = 0; i < a->n_values; i++)
@@ -122,8 +134,8 @@ static void assert_same_reply(const Allot__Reply *a, const Allot__Reply *b)
     for (size_t i = 0; i < a->n_generations; i++)
         assert_true(a->generations[i] == b->generations[i]);
     assert_int_equal(a->version, b->version);
-    assert_int_equal(a->n_pools + a->n_tags + a->n_sessions,
-                     b->n_pools + b->n_tags + b->n_sessions);
+    assert_int_equal(a->n_pools + a->n_tags + a->n_sessions + a->n_names,
+                     b->n_pools + b->n_tags + b->n_sessions + b->n_names);
     assert_int_equal(a->more, b->more);
 }
 
@@ -202,6 +214,7 @@ static void test_flat__replies_as_protobuf_c(void **state)
     Allot__Error errors[COLUMN];
     uint64_t values[COLUMN];
     uint64_t generations[COLUMN];
+    uint64_t sizes[COLUMN];
     unsigned taken = 0;
 
     (void)state;
@@ -209,7 +222,7 @@ static void test_flat__replies_as_protobuf_c(void **state)
     for (unsigned i = 0; i < MESSAGES; i++) {
         Allot__Reply m;
         size_t size;
-        any_reply(&random, &m, errors, values, generations);
+        any_reply(&random, &m, errors, values, generations, sizes);
         assert_true(flat_encode_reply(&m, quick, &size));
         if (size != allot__reply__pack(&m, plain) || memcmp(quick, plain, size) != 0) {
             test_seed_print(seed);
@@ -221,18 +234,25 @@ static void test_flat__replies_as_protobuf_c(void **state)
     assert_in_range(taken, MESSAGES / 10, MESSAGES - MESSAGES / 10);
 }
 
-static void test_flat__leaves_strings_and_lists_alone(void **state)
+static void test_flat__leaves_other_strings_and_lists_alone(void **state)
 {
     Allot__Request request = ALLOT__REQUEST__INIT;
     Allot__Reply reply = ALLOT__REPLY__INIT;
     Allot__TagInfo tag = ALLOT__TAG_INFO__INIT;
     Allot__TagInfo *tags[] = {&tag};
+    char longest[CODEC_NAME_MAX + 2] = {0};
     size_t size;
 
     (void)state;
-    request.name = (char[]){"pool"};
+    memset(longest, 'n', CODEC_NAME_MAX);
+    request.after_name = (char[]){"name"};
     assert_false(flat_encode_request(&request, quick, &size));
     assert_false(check_request(plain, allot__request__pack(&request, plain)));
+    request.after_name = NULL;
+    request.name = longest;
+    assert_true(flat_encode_request(&request, quick, &size));
+    longest[CODEC_NAME_MAX] = 'n';
+    assert_false(flat_encode_request(&request, quick, &size));
     reply.tags = tags;
     reply.n_tags = 1;
     assert_false(flat_encode_reply(&reply, quick, &size));
@@ -266,7 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flat__requests_as_protobuf_c),
         cmocka_unit_test(test_flat__replies_as_protobuf_c),
-        cmocka_unit_test(test_flat__leaves_strings_and_lists_alone),
+        cmocka_unit_test(test_flat__leaves_other_strings_and_lists_alone),
         cmocka_unit_test(test_flat__never_writes_past_a_frame),
     };
 

@@ -156,6 +156,50 @@ static void test_held__granted_anew_while_under_way(void **state)
     held_settle(&held, &fresh, false);
 }
 
+static bool found(const struct allot_ticket *t, uint64_t size, uint64_t mark)
+{
+    assert_true(held_promise(&held, 1));
+    return held_found(&held, t, size, mark);
+}
+
+static void test_held__found_by_the_daemon(void **state)
+{
+    struct allot_ticket t = {160, 7};
+    struct allot_ticket newer = {160, 9};
+    uint64_t size;
+
+    (void)state;
+    uint64_t mark = held_mark(&held);
+    assert_true(found(&t, 100, mark));
+    assert_true(found(&t, 100, mark));
+    assert_int_equal(held.count, 1);
+    assert_int_equal(held_take(&held, &t, &size), HELD_DONE);
+    assert_true(size == 100);
+    assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
+    assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
+    assert_true(found(&t, 100, mark)); /* all that was given back was counted only */
+    assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
+
+    /* The last one goes between the question and its answer, or is on its way before: this process
+     * may not hold it any more. */
+    mark = held_mark(&held);
+    assert_int_equal(held_give(&held, &t, 0), HELD_ASK);
+    uint64_t later = held_mark(&held);
+    held_settle(&held, &t, false);
+    assert_false(found(&t, 100, mark));
+    assert_false(found(&t, 100, later));
+    assert_int_equal(held.count, 0);
+
+    /* What was granted at its place since is newer, and what was there before is over. */
+    put(160, 9, 50);
+    assert_false(found(&t, 100, held_mark(&held)));
+    assert_true(held_generation(&held, 160) == 9);
+    assert_true(found(&(struct allot_ticket){160, 11}, 100, held_mark(&held)));
+    assert_true(held_generation(&held, 160) == 11);
+    assert_int_equal(held_give(&held, &newer, 0), HELD_WRONG);
+    assert_int_equal(held.count, 1);
+}
+
 static void *take(void *ctx)
 {
     uint64_t size;
@@ -191,6 +235,7 @@ int main(void)
         held_test(test_held__random_run),
         held_test(test_held__the_unknown_is_the_daemons_to_judge),
         held_test(test_held__granted_anew_while_under_way),
+        held_test(test_held__found_by_the_daemon),
         held_test(test_held__taking_waits_for_a_giving_back),
     };
 

@@ -44,7 +44,10 @@ until_it_says "$tmp/watch" "complete .*"
 exec {input}>&-
 wait "${started[-1]}" || fail "allotctl watch ended with $?"
 unset 'started[-1]'
-"$allotctl" names frame/ | grep -q 'frame/last$' || fail "allotctl names does not list it"
-"$allotctl" lookup frame/last </dev/null | grep -q '^frame/last: bytes, 0x' || fail "allotctl lookup"
+# To files: grep -q would not wait for all that is said, and who says it would die of the pipe.
+"$allotctl" names frame/ >"$tmp/names"
+grep -q 'frame/last$' "$tmp/names" || fail "allotctl names does not list it"
+"$allotctl" lookup frame/last </dev/null >"$tmp/found"
+grep -q '^frame/last: bytes, 0x' "$tmp/found" || fail "allotctl lookup"
 if "$allotctl" lookup nothing </dev/null 2>"$tmp/error"; then fail "something was found"; fi
 grep -q 'nothing of that name' "$tmp/error" || fail "allotctl lookup says: $(cat "$tmp/error")"

@@ -305,7 +305,7 @@ static void test_references__frozen_for_good(void **state)
     /* What comes to its record after it is not. */
     assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
     t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 800, NULL), 0);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 999, NULL), 0);
     assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
     check_empty(w);
 }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <allot/meta.h>
+
 /* More rounds than this say nothing new; the spread within a run hides what they would add. */
 #define BENCH_ROUNDS_MAX 101u
 
@@ -55,6 +57,12 @@ struct bench_row {
 void bench_report(struct bench *b, const struct bench_row *row);
 
 double bench_median(const struct bench_series *s);
+
+/* Says on stderr what a call of liballot came to. Always -1. */
+int bench_failed(const char *what, int code);
+
+/* Metadata for allocators of lib/, from malloc. */
+extern const struct allot_meta bench_meta;
 
 struct bench_group {
     const char *name;

@@ -17,24 +17,11 @@
 #define GROUP 512ull
 #define PAIRS 100000u
 
-static void *resize(void *ctx, void *ptr, size_t old_size, size_t new_size)
-{
-    (void)ctx;
-    (void)old_size;
-    if (new_size == 0) {
-        free(ptr);
-        return NULL;
-    }
-    return realloc(ptr, new_size);
-}
-
-static const struct allot_meta heap = {.resize = resize};
-
 static int make(bool holes, struct allot_page **ret)
 {
     struct allot_page *p;
 
-    if (allot_bitmap_pages.create(&heap, PAGE, &p))
+    if (allot_bitmap_pages.create(&bench_meta, PAGE, &p))
         return -1;
     *ret = p;
     int rc = p->ops->init(p, 0, PAGES * PAGE);

@@ -36,12 +36,6 @@ struct share {
     uint64_t *blocks; /* HELD */
 };
 
-static int failed(const char *what, int code)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, allot_strerror(code));
-    return -1;
-}
-
 static int share_open(struct share *s, const struct bench *b)
 {
     uint64_t block;
@@ -63,7 +57,7 @@ static int share_open(struct share *s, const struct bench *b)
         rc = allot_alloc(s->held, BLOCK_SIZE, NULL, &block);
     if (!rc)
         rc = allot_ticket(s->held, block, &s->ticket);
-    return rc ? failed("allot_open", rc) : 0;
+    return rc ? bench_failed("allot_open", rc) : 0;
 }
 
 static void share_close(struct share *s)
@@ -90,7 +84,7 @@ static double measure_pair(void *ctx)
             rc = allot_release(s->taken, &s->ticket);
     }
     double end = machine_turns_ns(s->timed);
-    return rc ? failed("allot_acquire", rc) : (end - start) / PAIRS;
+    return rc ? bench_failed("allot_acquire", rc) : (end - start) / PAIRS;
 }
 
 /* ---- deaths ---- */
@@ -115,7 +109,7 @@ static double measure_frees(void *ctx)
 
     for (unsigned i = 0; i < HELD && !rc; i += BATCH)
         rc = allot_free_batch(s->held, BATCH, s->blocks + i, NULL);
-    return rc ? failed("allot_free_batch", rc) : machine_now_ns() - start;
+    return rc ? bench_failed("allot_free_batch", rc) : machine_now_ns() - start;
 }
 
 static int note_blocks(void *ctx, const struct allot_pool_info *info)
@@ -164,7 +158,7 @@ static double measure_death(void *ctx)
             usleep(POLL_US);
             int rc = allot_list_pools(s->holder, note_blocks, &blocks);
             if (rc < 0)
-                return failed("allot_list_pools", rc);
+                return bench_failed("allot_list_pools", rc);
         } while (blocks > 1); /* the ticket's */
         result = machine_now_ns() - start;
     }

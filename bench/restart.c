@@ -36,12 +36,6 @@ struct death {
     struct allot_pool *pool;
 };
 
-static int failed(const char *what, int code)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, allot_strerror(code));
-    return -1;
-}
-
 static int death_open(struct death *d, const struct bench *b, unsigned live)
 {
     uint64_t sizes[BATCH];
@@ -57,7 +51,7 @@ static int death_open(struct death *d, const struct bench *b, unsigned live)
         rc = allot_attach(d->session, NULL, ALLOT_WRITE, &d->pool);
     for (unsigned i = 0; i < live && !rc; i += BATCH)
         rc = allot_alloc_batch(d->pool, BATCH, sizes, NULL, offsets, NULL);
-    return rc ? failed("allot_alloc_batch", rc) : 0;
+    return rc ? bench_failed("allot_alloc_batch", rc) : 0;
 }
 
 static void death_close(struct death *d)
@@ -83,36 +77,24 @@ static double death_once(struct death *d, double *ret_cpu)
     int rc = allot_ping(d->session);
     double result = machine_now_ns() - start;
     if (rc)
-        return failed("allot_ping", rc);
+        return bench_failed("allot_ping", rc);
     child = server_child(&d->server);
     *ret_cpu = machine_cpu_ns(child);
     return child < 0 || *ret_cpu < 0 ? -1 : result;
 }
 
-static void *take(void *ctx, void *ptr, size_t old_size, size_t new_size)
-{
-    (void)ctx;
-    (void)old_size;
-    if (new_size == 0) {
-        free(ptr);
-        return NULL;
-    }
-    return realloc(ptr, new_size);
-}
-
 /* ns that as many blocks take in an empty heap. */
 static double insert(unsigned live)
 {
-    const struct allot_meta meta = {.resize = take};
     struct allot_page *pages = NULL;
     struct allot_byte *bytes = NULL;
     struct allot_heap heap;
     uint64_t position;
     double start = machine_cpu_ns(0);
 
-    int rc = allot_bitmap_pages.create(&meta, PAGE, &pages);
+    int rc = allot_bitmap_pages.create(&bench_meta, PAGE, &pages);
     if (!rc)
-        rc = allot_tlsf.create(&meta, &bytes);
+        rc = allot_tlsf.create(&bench_meta, &bytes);
     if (!rc)
         rc = pages->ops->init(pages, PAGE, SPACE - PAGE);
     if (!rc)

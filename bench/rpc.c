@@ -41,12 +41,6 @@ struct pipeline_probe {
     bool packets;
 };
 
-static int failed(const char *what, int code)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, allot_strerror(code));
-    return -1;
-}
-
 static int rpc_open(struct rpc *r, const struct bench *b, int core)
 {
     int rc;
@@ -63,7 +57,7 @@ static int rpc_open(struct rpc *r, const struct bench *b, int core)
     if (!rc)
         rc = allot_attach(r->session, NULL, ALLOT_WRITE, &r->pool);
     if (rc)
-        return failed("allot_open", rc);
+        return bench_failed("allot_open", rc);
     return wire_open(&r->wire, r->server.socket, "default");
 }
 
@@ -90,7 +84,7 @@ static int alloc_batches(struct rpc *r, unsigned n)
     for (unsigned i = 0; i < n && !rc; i += BATCH)
         rc = allot_alloc_batch(r->pool, n - i < BATCH ? n - i : BATCH, sizes, NULL, r->blocks + i,
                                NULL);
-    return rc ? failed("allot_alloc_batch", rc) : 0;
+    return rc ? bench_failed("allot_alloc_batch", rc) : 0;
 }
 
 static int free_batches(struct rpc *r, unsigned n)
@@ -99,7 +93,7 @@ static int free_batches(struct rpc *r, unsigned n)
 
     for (unsigned i = 0; i < n && !rc; i += BATCH)
         rc = allot_free_batch(r->pool, n - i < BATCH ? n - i : BATCH, r->blocks + i, NULL);
-    return rc ? failed("allot_free_batch", rc) : 0;
+    return rc ? bench_failed("allot_free_batch", rc) : 0;
 }
 
 static double measure_alloc(void *ctx)
@@ -112,7 +106,7 @@ static double measure_alloc(void *ctx)
         rc = allot_alloc(r->pool, BLOCK_SIZE, NULL, &r->blocks[i]);
     double end = machine_turns_ns(r->timed);
     if (rc)
-        return failed("allot_alloc", rc);
+        return bench_failed("allot_alloc", rc);
     return free_batches(r, SINGLE) ? -1 : (end - start) / SINGLE;
 }
 
@@ -127,7 +121,7 @@ static double measure_free(void *ctx)
     for (unsigned i = 0; i < SINGLE && !rc; i++)
         rc = allot_free(r->pool, r->blocks[i]);
     double end = machine_turns_ns(r->timed);
-    return rc ? failed("allot_free", rc) : (end - start) / SINGLE;
+    return rc ? bench_failed("allot_free", rc) : (end - start) / SINGLE;
 }
 
 static double measure_pair(void *ctx)
@@ -141,7 +135,7 @@ static double measure_pair(void *ctx)
         if (!rc)
             rc = allot_free(r->pool, r->blocks[0]);
     }
-    return rc ? failed("allot_alloc", rc) : (machine_turns_ns(r->timed) - start) / SINGLE;
+    return rc ? bench_failed("allot_alloc", rc) : (machine_turns_ns(r->timed) - start) / SINGLE;
 }
 
 static double measure_batch_alloc(void *ctx)

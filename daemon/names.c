@@ -5,7 +5,8 @@
  * What it is: the typed face of a pool's names in the ledger and the indexes derived from it: all
  * names in order, each one's reference, how many each user has; and a log of the last changes for
  * those who watch. What it is not: it stores no
- * reference (operation.c does, between names_reserve() and names_add()), and judges no rights.
+ * reference (operation_names.c does, between names_reserve() and names_add()), and judges no
+ * rights.
  *
  * Invariants: a name is live exactly while a reference word of HOLDER_NAME has its index; it is
  * then in `order`, else (if it was used once) on the stack of free ones. What is in the ledger of a

@@ -3,7 +3,8 @@
  * Parcels of one pool.
  *
  * What it is: which of the ledger's parcels are on their way, and in what order they are over. What
- * it is not: it moves no reference; operation.c does, by one store each, and tells this file.
+ * it is not: it moves no reference; operation_parcels.c does, by one store each, and tells this
+ * file.
  *
  * Invariants: a parcel is live exactly while one reference's word has its index; it is then in the
  * heap and, where it is for one session, in that session's chain; else it is in the free chain,

@@ -4,15 +4,15 @@
  *
  * What it is: the composition of a region (memfd), a page allocator that owns it, a byte heap that
  * takes pages from that, an ID space, and the ledger's part that records what was granted. This
- * file opens, rebuilds, describes and checks it; operation.c serves requests. What it is not: it
- * does not know sessions beyond their slot, nor connections, nor messages.
+ * file opens, rebuilds, describes and checks it; operation.c and those beside it serve requests.
+ * What it is not: it does not know sessions beyond their slot, nor connections, nor messages.
  *
  * Invariants, whenever the lock is free: every live record is taken in its allocator, with exactly
  * its size; what is taken besides is a reservation that waits for memory (pool_finish) or belongs
  * to the heap. Sums (tags, users, holdings, counts) are those of the live records, users also of
  * the reservations. Every byte of a live block or page run is backed with memory.
  *
- * Locks: `lock` for all state; never across I/O.
+ * Locks: `lock` for all state; never across I/O. `growing` for who makes room in the ledger.
  *
  * Limits: ALLOCATIONS_MAX, SESSIONS_MAX; regions below 2^47 bytes.
  */
@@ -43,7 +43,7 @@ static void *metadata_resize(void *ctx, void *ptr, size_t old_size, size_t new_s
 
 static const struct allot_meta metadata = {.resize = metadata_resize};
 
-/* ---- state that both files change ---- */
+/* ---- state that operations change, too ---- */
 
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size)
 {
@@ -89,6 +89,37 @@ void pool_count_out(struct pool *pool, const struct ledger_record *record)
     tally_remove(&pool->users, record->uid, bytes, ids);
     pool->used_bytes -= bytes;
     pool->counts[record->kind]--;
+}
+
+void pool_make_room(struct pool *pool)
+{
+    uint32_t committed = 0;
+    uint32_t names_committed = 0;
+
+    if (!atomic_load_explicit(&pool->low, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&pool->growing);
+    if (pool->low) {
+        pool_lock(pool);
+        bool records = records_low(&pool->records);
+        bool names = names_low(&pool->names);
+        pool_unlock(pool);
+        int rc = names ? names_grow_file(&pool->names, &names_committed) : 0;
+        if (!rc && records)
+            rc = records_grow_file(&pool->records, &committed);
+        pool_lock(pool);
+        if (names_committed)
+            pool->names.committed = names_committed;
+        if (committed)
+            rc = records_grow(&pool->records, committed);
+        pool->low = pool_is_low(pool);
+        pool_unlock(pool);
+        /* Each request tries again; one line in a row is enough. */
+        if (rc && !pool->cramped)
+            log_warning("pool %s: no room for more records: %s", pool->info->name, strerror(-rc));
+        pool->cramped = rc != 0;
+    }
+    pthread_mutex_unlock(&pool->growing);
 }
 
 /* ---- rights and statistics ---- */
@@ -174,31 +205,6 @@ struct pool_holding pool_holding(struct pool *pool, unsigned slot)
     struct pool_holding holding = pool->holdings[slot];
     pool_unlock(pool);
     return holding;
-}
-
-void pool_name(const struct pool *pool, uint32_t index, struct pool_name *ret)
-{
-    uint64_t word = pool->records.reference[pool->names.references[index]];
-    const struct ledger_record *r = &pool->records.record[ledger_reference_record(word)];
-
-    *ret = (struct pool_name){.name = pool->names.name[index],
-                              .place = ledger_record_place(r),
-                              .generation = r->generation,
-                              .size = r->size};
-}
-
-size_t pool_list_names(struct pool *pool, const char *prefix, const char *after,
-                       struct pool_name *ret, size_t max)
-{
-    const struct names *n = &pool->names;
-    size_t count = 0;
-
-    pool_lock(pool);
-    for (uint32_t at = names_after(n, prefix, after);
-         count < max && names_has_prefix(n, at, prefix); at++)
-        pool_name(pool, n->order[at], &ret[count++]);
-    pool_unlock(pool);
-    return count;
 }
 
 /* ---- opening ---- */

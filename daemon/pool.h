@@ -146,7 +146,7 @@ struct pool_name {
 size_t pool_list_names(struct pool *pool, const char *prefix, const char *after,
                        struct pool_name *ret, size_t max);
 
-/* ---- between pool.c and operation.c, under the lock ---- */
+/* ---- between pool.c and the operation*.c, under the lock ---- */
 
 static inline void pool_lock(struct pool *pool)
 {
@@ -175,6 +175,10 @@ static inline bool pool_is_low(const struct pool *pool)
 {
     return records_low(&pool->records) || names_low(&pool->names);
 }
+
+/* Makes room in the ledger where it gets short. Without the lock, before it is taken: it may block.
+ * What fails here is met again, and answered, where a slot is needed. */
+void pool_make_room(struct pool *pool);
 
 void pool_name(const struct pool *pool, uint32_t index, struct pool_name *ret);
 

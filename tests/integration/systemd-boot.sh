@@ -4,38 +4,15 @@
 # Socket activation, who may connect, a daemon killed while a client holds an allocation, reload, stop,
 # and more deaths in a row than systemd's default limits allow.
 set -euo pipefail
-# shellcheck source=tests/systemd/machine.sh
-. "$(dirname "$0")/../systemd/machine.sh"
-machine_isolate "$@"
-build=$1
-
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
-step() { printf '%6d ms  %s\n' $((($(date +%s%N) - began) / 1000000)) "$*"; }
-began=$(date +%s%N)
-
-machine_create
-DESTDIR=$machine_root cmake --install "$build" >/dev/null
-install "$build/examples/hello" "$machine_root/usr/bin/allot-hello"
-ldconfig -r "$machine_root"
-mkdir -p "$machine_root/etc/sysusers.d"
-cat >"$machine_root/etc/sysusers.d/allot-test.conf" <<END
-u friend -
-m friend allot
-u stranger -
-END
-systemd-sysusers --root="$machine_root" 2>/dev/null
-machine_boot
+# shellcheck source=tests/systemd/service.sh
+. "$(dirname "$0")/../systemd/service.sh"
+service_boot examples/hello
 step "booted"
 
 allotctl=$(sed -n 's/^CMAKE_INSTALL_PREFIX:.*=//p' "$build/CMakeCache.txt")/bin/allotctl
 status() { machine_as friend "$allotctl" status --json; }
-show() { machine_run systemctl show --property "$1" --value allotd.service; }
 
 # Socket activation.
-machine_run systemctl start allotd.socket
 [ "$(show ActiveState)" = inactive ] || fail "the service runs before anybody asks"
 [ "$(machine_run stat -c '%A %U %G' /run/allot/allot.sock)" = "srw-rw---- root allot" ] ||
   fail "the socket's mode is $(machine_run stat -c '%A %U %G' /run/allot/allot.sock)"
@@ -49,7 +26,7 @@ step "socket activation"
 
 # A client that holds an allocation: `hello` waits for Enter.
 mkfifo "$machine_dir/enter"
-machine_as friend allot-hello <"$machine_dir/enter" >"$machine_dir/offset" 2>/dev/null &
+machine_as friend hello <"$machine_dir/enter" >"$machine_dir/offset" 2>/dev/null &
 waiting=$!
 exec {enter}>"$machine_dir/enter"
 machine_wait "the client's allocation" test -s "$machine_dir/offset"
@@ -62,7 +39,7 @@ used() { status | jq '[.pools[].used_bytes] | add'; }
 session=$(holder | jq .session)
 [ "$(holder | jq .uid)" = "$(machine_run id -u friend)" ] ||
   fail "the daemon takes the client for user $(holder | jq .uid)"
-said=$(machine_as friend allot-hello "$offset")
+said=$(machine_as friend hello "$offset")
 
 # The daemon dies; pool and ledger come back from the descriptor store.
 kill_daemon() { # 0 when the next one runs
@@ -80,7 +57,7 @@ another_daemon() {
 kill_daemon
 [ "$(used)" = 64 ] || fail "after the daemon's death it knows $(used) bytes instead of 64"
 [ "$(holder | jq .session)" = "$session" ] || fail "the allocation belongs to another session"
-[ "$(machine_as friend allot-hello "$offset")" = "$said" ] || fail "the pool's bytes are others"
+[ "$(machine_as friend hello "$offset")" = "$said" ] || fail "the pool's bytes are others"
 step "the daemon was killed and knows all"
 
 # The client dies without a word, while its connection was lost with the old daemon.

@@ -4,41 +4,17 @@
 # A client holds an allocation through each event. Where the store is kept, it still does afterwards, and
 # on the same connection; where it is lost, it is told so.
 set -euo pipefail
-# shellcheck source=tests/systemd/machine.sh
-. "$(dirname "$0")/../systemd/machine.sh"
-machine_isolate "$@"
-build=$1
-
-fail() {
-  echo "FAILED: $*" >&2
-  exit 1
-}
-step() { printf '%6d ms  %s\n' $((($(date +%s%N) - began) / 1000000)) "$*"; }
-began=$(date +%s%N)
-
-machine_create
-DESTDIR=$machine_root cmake --install "$build" >/dev/null
-install "$build/tests/holder" "$machine_root/usr/bin/allot-holder"
-ldconfig -r "$machine_root"
-mkdir -p "$machine_root/etc/sysusers.d"
-cat >"$machine_root/etc/sysusers.d/allot-test.conf" <<END
-u friend -
-m friend allot
-END
-systemd-sysusers --root="$machine_root" 2>/dev/null
-machine_boot
-machine_run systemctl start allotd.socket
+# shellcheck source=tests/systemd/service.sh
+. "$(dirname "$0")/../systemd/service.sh"
+service_boot tests/holder
 version=$(machine_run systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 units=$machine_root$(machine_run systemctl show --property FragmentPath --value allotd.service)
 allotd=$(machine_run sed -n 's/^ExecStart=//p' "${units#"$machine_root"}")
 step "booted systemd $version"
 
-show() { machine_run systemctl show --property "$1" --value allotd.service; }
-is_up() { [ "$(show ActiveState)" = active ]; }
-
 # The client. Its first word is what it must say after every event that leaves it all it had.
 hold() {
-  coproc HOLDER { machine_as friend allot-holder; }
+  coproc HOLDER { machine_as friend holder; }
   read -r -t 30 good <&"${HOLDER[0]}" || fail "the client says nothing"
   [[ $good = "good socket:"* ]] || fail "the client says: $good"
 }
@@ -147,7 +123,7 @@ kept "systemctl restart allotd.socket"
 machine_run systemctl --quiet restart --job-mode=ignore-dependencies allotd.socket 2>/dev/null || true
 [ "$(machine_run systemctl is-active allotd.socket)" != active ] || fail "the socket unit is not dead"
 die KILL
-machine_as friend allot-holder </dev/null | grep -q '^good' || fail "nobody listens any more"
+machine_as friend holder </dev/null | grep -q '^good' || fail "nobody listens any more"
 kept "the end of the socket unit"
 machine_run systemctl stop allotd.service 2>/dev/null
 machine_run systemctl restart allotd.socket

@@ -127,9 +127,10 @@ int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
 }
 
 /* A kept socket that is nobody's. */
-static void drop_client(int fd, uint64_t id)
+static void drop_client(struct store *store, int fd, uint64_t id)
 {
-    store_unkeep_client(id);
+    store_adopt_client(store);
+    store_forget_client(store, id);
     shutdown(fd, SHUT_RDWR);
     close(fd);
 }
@@ -174,7 +175,7 @@ int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct 
             store_adopt_client(sessions->store);
             connections_adopt(&w->connections, fd, s);
         } else if (fd >= 0) {
-            drop_client(fd, id);
+            drop_client(sessions->store, fd, id);
         }
         rc = s ? pending_adopt(s, s->connected) : 0;
         if (rc)
@@ -185,7 +186,7 @@ int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct 
     for (int i = 0; i < n_fds; i++) {
         uint64_t id = fds[i].fd >= 0 ? store_client_id(fds[i].name) : 0;
         if (id)
-            drop_client(fds[i].fd, id);
+            drop_client(sessions->store, fds[i].fd, id);
         if (id)
             fds[i].fd = -1;
     }

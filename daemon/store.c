@@ -6,7 +6,8 @@
  * ledger (what is), and the descriptors that came in (what is still there). The ledger wins while
  * anything is live in a pool. What it is not: it serves no request.
  *
- * Locks: none of its own; only the main thread changes the store, and only before the loops run.
+ * Locks: `lock` for the account of kept clients, for a few instructions. All else only the main
+ * thread changes, and only before the loops run.
  */
 #include "store.h"
 
@@ -79,40 +80,73 @@ static const char *client_name(uint64_t id, char name[static sizeof(CLIENT_NAME)
     return name;
 }
 
+static void release_client(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->clients--;
+    pthread_mutex_unlock(&store->lock);
+}
+
+static void forget(struct store *store, uint64_t id)
+{
+    pthread_mutex_lock(&store->lock);
+    store->forgotten[store->n_forgotten++] = id;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* False where the manager does not listen. */
+static bool drop_forgotten(struct store *store)
+{
+    char name[sizeof(CLIENT_NAME) + 20];
+
+    for (;;) {
+        pthread_mutex_lock(&store->lock);
+        uint64_t id = store->n_forgotten ? store->forgotten[--store->n_forgotten] : 0;
+        pthread_mutex_unlock(&store->lock);
+        if (!id)
+            return true;
+        if (notify_unstore(client_name(id, name), CLIENT_PATIENCE_MS)) {
+            forget(store, id);
+            return false;
+        }
+        release_client(store);
+    }
+}
+
+static bool reserve_client(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    bool good = store->clients < CLIENTS_KEPT_MAX;
+    store->clients += good;
+    pthread_mutex_unlock(&store->lock);
+    return good;
+}
+
 bool store_keep_client(struct store *store, int fd, uint64_t id)
 {
     char name[sizeof(CLIENT_NAME) + 20];
 
-    if (!notify_is_heard())
+    if (!notify_is_heard() || !drop_forgotten(store) || !reserve_client(store))
         return false;
-    if (atomic_fetch_add(&store->clients, 1) >= CLIENTS_KEPT_MAX) {
-        atomic_fetch_sub(&store->clients, 1);
-        return false;
-    }
     int rc = notify_store(fd, client_name(id, name), CLIENT_PATIENCE_MS);
     if (rc) {
         log_debug("store: the service manager does not keep %s: %s", name, strerror(-rc));
-        atomic_fetch_sub(&store->clients, 1);
+        release_client(store);
     }
     return !rc;
 }
 
 void store_forget_client(struct store *store, uint64_t id)
 {
-    store_unkeep_client(id);
-    atomic_fetch_sub(&store->clients, 1);
+    forget(store, id);
+    drop_forgotten(store);
 }
 
 void store_adopt_client(struct store *store)
 {
-    atomic_fetch_add(&store->clients, 1);
-}
-
-void store_unkeep_client(uint64_t id)
-{
-    char name[sizeof(CLIENT_NAME) + 20];
-
-    notify_unstore(client_name(id, name), CLIENT_PATIENCE_MS);
+    pthread_mutex_lock(&store->lock);
+    store->clients++;
+    pthread_mutex_unlock(&store->lock);
 }
 
 uint64_t store_client_id(const char *name)
@@ -282,7 +316,7 @@ static int open_old(struct store *store, const struct config *config, struct not
 
 int store_open(struct store *store, const struct config *config, struct notify_fd *fds, int n_fds)
 {
-    *store = (struct store){0};
+    *store = (struct store){.lock = PTHREAD_MUTEX_INITIALIZER};
     int rc = open_old(store, config, fds, n_fds);
     if (rc && rc != -ENOENT && rc != -EBADMSG) {
         /* Short of memory or descriptors, or another build: what is stored is sound. */

@@ -7,6 +7,8 @@
 #ifndef ALLOTD_STORE_H
 #define ALLOTD_STORE_H
 
+#include <pthread.h>
+
 #include "config.h"
 #include "ledger.h"
 #include "notify.h"
@@ -16,7 +18,10 @@ struct store {
     struct ledger ledger;
     struct pool *pools[POOLS_MAX]; /* by index; NULL: none */
     atomic_uint epoch;             /* rises when rights may have changed */
-    atomic_uint clients;           /* sockets that the service manager keeps */
+    pthread_mutex_t lock;          /* for what follows */
+    unsigned clients;              /* sockets that the service manager keeps; … */
+    unsigned n_forgotten;          /* … of these, what it could not be told to drop yet */
+    uint64_t forgotten[NOTIFY_FDS_MAX];
 };
 
 /*
@@ -38,10 +43,10 @@ bool store_configure(struct store *store, const struct config *config);
  * store_client_id() makes the ID again. False where it does not: there is none, or it keeps
  * CLIENTS_KEPT_MAX already. Any thread. */
 bool store_keep_client(struct store *store, int fd, uint64_t id);
+/* Where the manager does not listen, it is told with the next one. */
 void store_forget_client(struct store *store, uint64_t id);
-/* After a restart: counts one that was kept; drops one that is no session's. */
+/* After a restart: counts one that was kept. */
 void store_adopt_client(struct store *store);
-void store_unkeep_client(uint64_t id);
 /* 0 for any other name. */
 uint64_t store_client_id(const char *name);
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -260,6 +261,57 @@ static void test_resume__the_same_connection(void **state)
     wire_close(&w);
 }
 
+/* Until the manager's socket takes no more. Each comes from another socket, whose room does not
+ * end it. */
+static void fill_notifications(const struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    ssize_t sent;
+
+    memcpy(address.sun_path, f->notify_path, sizeof(f->notify_path));
+    do {
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        sent = sendto(fd, "STATUS=", 7, MSG_DONTWAIT, (struct sockaddr *)&address, sizeof(address));
+        close(fd);
+    } while (sent > 0);
+}
+
+/* Whether the session's socket is stored, once the manager has heard all. */
+static bool is_stored(struct fixture *f, uint64_t session)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "client-%llu", (unsigned long long)session);
+    fixture_take_notifications(f);
+    return fixture_find_stored(f, name) >= 0;
+}
+
+/* What it is not told when a client leaves, it is told later. */
+static void test_resume__the_manager_does_not_listen(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &kept);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_alloc(&w, wire_pool(&w, "default"), 100);
+    check(is_stored(f, w.session));
+
+    pthread_mutex_lock(&f->lock);
+    fill_notifications(f);
+    check_equal(wire_goodbye(&w), ALLOT__ERROR__E_OK);
+    wire_expect_end(&w);
+    pthread_mutex_unlock(&f->lock);
+    check(is_stored(f, w.session));
+
+    wire_open(&other, f->socket);
+    wire_alloc(&other, wire_pool(&other, "default"), 100);
+    check(is_stored(f, other.session));
+    check(!is_stored(f, w.session));
+    wire_close(&w);
+    wire_close(&other);
+}
+
 static void test_resume__the_store_is_lost(void **state)
 {
     struct fixture *f = *state;
@@ -390,6 +442,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_resume__the_same_connection),
+        fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__the_store_is_lost),
         fixture_test(test_resume__by_whom),
         fixture_test_bare(test_resume__daemon_killed_connections_kept),

@@ -21,8 +21,9 @@
 #define ROUNDS 15u
 
 static const struct bench_group *const groups[] = {
-    &bench_rpc,   &bench_pipeline, &bench_batch,      &bench_connections, &bench_memory,
-    &bench_pages, &bench_threads,  &bench_references, &bench_restart,     &bench_lib,
+    &bench_rpc,     &bench_pipeline, &bench_batch,   &bench_connections,
+    &bench_memory,  &bench_pages,    &bench_threads, &bench_references,
+    &bench_restart, &bench_lib,      &bench_manager,
 };
 static const size_t n_groups = sizeof(groups) / sizeof(groups[0]);
 
@@ -176,12 +177,12 @@ static void usage(FILE *stream)
     fputs("\n", stream);
 }
 
-static bool is_wanted(const char *name, char **names, int n)
+static bool is_wanted(const struct bench_group *group, char **names, int n)
 {
     for (int i = 0; i < n; i++)
-        if (strcmp(names[i], name) == 0)
+        if (strcmp(names[i], group->name) == 0)
             return true;
-    return n == 0;
+    return n == 0 && group != &bench_manager; /* which wants a machine of its own */
 }
 
 static bool is_known(const char *name)
@@ -226,7 +227,7 @@ int main(int argc, char **argv)
         }
     }
     for (size_t i = 0; i < n_groups; i++) {
-        if (!is_wanted(groups[i]->name, argv + optind, argc - optind))
+        if (!is_wanted(groups[i], argv + optind, argc - optind))
             continue;
         b.group = groups[i]->name;
         if (groups[i]->run(&b)) {

@@ -79,5 +79,6 @@ extern const struct bench_group bench_threads;
 extern const struct bench_group bench_references;
 extern const struct bench_group bench_restart;
 extern const struct bench_group bench_lib;
+extern const struct bench_group bench_manager;
 
 #endif

@@ -6,7 +6,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "bench.h"
 #include "machine.h"
@@ -89,16 +88,6 @@ static double measure(void *ctx)
     return (machine_cpu_ns(c->server.pid) - start) / (2.0 * IN_FLIGHT * turns * c->n);
 }
 
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static int run(struct bench *b)
 {
     static const struct {
@@ -115,7 +104,7 @@ static int run(struct bench *b)
     struct bench_probe probes[1 + ROWS] = {{.measure = raw_measure_cpu, .ctx = &raw}};
     unsigned opened = 0;
 
-    raise_descriptor_limit();
+    machine_raise_descriptors();
     int rc = machine_pin(0);
     if (!rc)
         rc = raw_start(&raw, 0);

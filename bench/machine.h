@@ -23,6 +23,9 @@ double machine_turns_ns(pid_t other);
 int machine_pin(int core);
 int machine_cores(void);
 
+/* As many as this process may ever have. */
+void machine_raise_descriptors(void);
+
 /* What all threads of the process have computed, user and kernel, in ns. */
 double machine_cpu_ns(pid_t pid);
 

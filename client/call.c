@@ -36,9 +36,7 @@
  * This library sends nothing that the daemon refuses as a whole, except to a daemon that lacks an
  * operation.
  *
- * Events come between the answers, to whoever receives, and are handed on as they come. A program
- * that waits for them with an event loop of its own watches an epoll over the socket and a timer:
- * the timer tells it that another thread has received some, and that it is time to try to connect.
+ * Events come between the answers, to whoever receives, and are handed on as they come.
  *
  * Invariants: oldest <= next <= oldest + window; pending[n] only for numbers in [oldest, next), and
  * pending[oldest] unless it is next; waiter[n] is a call in call_run(), on its thread's stack, and
@@ -50,8 +48,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,11 +60,6 @@
  * whether that has ended: nobody could wake it there. */
 #define RECHECK_MS 50
 
-/* How long a thread waits before it tries to connect again: at first as long as a daemon needs to
- * start, in the end so that many clients together are no load. */
-#define RETRY_MIN_NS UINT64_C(1000000)
-#define RETRY_MAX_NS UINT64_C(100000000)
-
 /* How long calls_receive() waits for a daemon. */
 #define RECONNECT_MS 50
 
@@ -78,23 +69,6 @@ _Static_assert(CODEC_BATCH_MAX == ALLOT_BATCH_MAX, "allot.h and codec.h disagree
 static unsigned slot(uint64_t number)
 {
     return (unsigned)(number % CODEC_INFLIGHT_MAX);
-}
-
-/* A reply whose columns do not fit its count, or with codes that no Error can be. */
-static bool reply_is_sound(const Allot__Reply *reply)
-{
-    if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
-        return false;
-    if ((reply->n_errors && reply->n_errors != reply->count) ||
-        (reply->n_values && reply->n_values != reply->count) ||
-        (reply->n_generations && reply->n_generations != reply->count) ||
-        (reply->n_sizes && reply->n_sizes != reply->count))
-        return false;
-    for (size_t i = 0; i < reply->n_errors; i++) {
-        if ((int)reply->errors[i] < 0)
-            return false;
-    }
-    return true;
 }
 
 static void calls_init(struct calls *s, int timeout_ms)
@@ -119,130 +93,32 @@ static void calls_init(struct calls *s, int timeout_ms)
     pthread_mutex_init(&s->lock, NULL);
 }
 
-/* ---- connecting ---- */
-
-static int hello_send(struct calls *s, struct call_totals *totals)
-{
-    Allot__Request request = ALLOT__REQUEST__INIT;
-    size_t size = 0;
-
-    request.op = ALLOT__OP__OP_HELLO;
-    request.version_min = request.version_max = CODEC_VERSION;
-    request.session = s->session;
-    if (s->session) {
-        request.secret.data = s->secret;
-        request.secret.len = sizeof(s->secret);
-    }
-    int r = codec_add_request(&request, s->out, &size);
-    if (r == 0)
-        r = connection_send(&s->connection, s->out, size);
-    if (r != 0)
-        return r < 0 ? r : ALLOT_E_DISCONNECTED;
-    totals->bytes_sent += size;
-    totals->calls++;
-    return 0;
-}
-
-static int hello_receive(struct calls *s, uint64_t deadline, struct call_totals *totals)
-{
-    Allot__Reply *reply;
-    size_t size = 0;
-
-    int r = connection_receive(&s->connection, deadline, s->in, &size, NULL);
-    if (r < 0)
-        return r;
-    totals->bytes_received += size;
-    r = codec_decode_reply(&s->arena, s->in, size, &reply);
-    if (r < 0)
-        return r;
-    if (!reply_is_sound(reply))
-        return ALLOT_E_MALFORMED;
-    if (reply->refused)
-        return -(int)reply->refused;
-    if (reply->version != CODEC_VERSION)
-        return ALLOT_E_VERSION;
-    if (reply->inflight_max == 0 || reply->batch_max == 0 || reply->session == 0 ||
-        reply->secret.len != sizeof(s->secret))
-        return ALLOT_E_MALFORMED;
-    if (s->session)
-        return reply->session == s->session ? 0 : ALLOT_E_MALFORMED;
-    if (reply->inflight_max < s->window)
-        s->window = reply->inflight_max;
-    s->batch_max = reply->batch_max < s->window ? reply->batch_max : s->window;
-    s->session = reply->session;
-    memcpy(s->secret, reply->secret.data, sizeof(s->secret));
-    return 0;
-}
-
-/* Says hello on the connection: for a new session, or, where there is one, to take it up again.
- * Closes it on failure. */
-static int say_hello(struct calls *s, uint64_t deadline, struct call_totals *totals)
-{
-    int r = hello_send(s, totals);
-
-    if (r == 0)
-        r = hello_receive(s, deadline, totals);
-    if (r < 0) {
-        int saved = errno;
-        connection_close(&s->connection);
-        errno = saved;
-    }
-    return r;
-}
-
-static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *totals)
-{
-    int r = connection_open(&s->connection, s->path, deadline);
-
-    return r < 0 ? r : say_hello(s, deadline, totals);
-}
-
-static uint64_t longer(uint64_t wait)
-{
-    return wait < RETRY_MAX_NS / 2 ? wait * 2 : RETRY_MAX_NS;
-}
-
 int calls_open(struct calls *s, const char *path, int timeout_ms)
 {
     uint64_t deadline = deadline_in(timeout_ms);
-    uint64_t wait = RETRY_MIN_NS;
 
     if (strlen(path) >= sizeof(s->path))
         return ALLOT_E_PATH;
     calls_init(s, timeout_ms);
     strcpy(s->path, path);
-    /* Where nobody listens, there is no daemon; where one hangs up, another one may be to come. */
-    int r = connection_open(&s->connection, path, deadline);
-    while (r == 0 && (r = say_hello(s, deadline, &s->totals)) == ALLOT_E_DISCONNECTED &&
-           deadline_sleep(deadline, wait)) {
-        r = connection_open(&s->connection, path, deadline);
-        wait = longer(wait);
-    }
+    int r = calls_connect(s, deadline);
     if (r < 0)
         pthread_mutex_destroy(&s->lock);
     return r;
-}
-
-static void close_poll(struct calls *s)
-{
-    if (s->poll_fd < 0)
-        return;
-    close(s->poll_fd);
-    close(s->timer_fd);
 }
 
 void calls_deinit(struct calls *s)
 {
     if (!s->lost)
         connection_close(&s->connection);
-    close_poll(s);
+    calls_close_poll(s);
     pthread_mutex_destroy(&s->lock);
 }
 
 void calls_deinit_inherited(struct calls *s)
 {
     connection_close_inherited(&s->connection);
-    close_poll(s);
+    calls_close_poll(s);
 }
 
 void calls_closing(struct calls *s)
@@ -265,6 +141,33 @@ struct call_totals calls_totals(struct calls *s)
     struct call_totals totals = s->totals;
     pthread_mutex_unlock(&s->lock);
     return totals;
+}
+
+/* A reply whose columns do not fit its count, or with codes that no Error can be. */
+static bool reply_is_sound(const Allot__Reply *reply)
+{
+    if (reply->count > CODEC_INFLIGHT_MAX || (int)reply->refused < 0)
+        return false;
+    if ((reply->n_errors && reply->n_errors != reply->count) ||
+        (reply->n_values && reply->n_values != reply->count) ||
+        (reply->n_generations && reply->n_generations != reply->count) ||
+        (reply->n_sizes && reply->n_sizes != reply->count))
+        return false;
+    for (size_t i = 0; i < reply->n_errors; i++) {
+        if ((int)reply->errors[i] < 0)
+            return false;
+    }
+    return true;
+}
+
+int calls_receive_reply(struct calls *s, uint64_t deadline, Allot__Reply **ret, size_t *ret_size,
+                        int *ret_fd)
+{
+    int r = connection_receive(&s->connection, deadline, s->in, ret_size, ret_fd);
+
+    if (r == 0)
+        r = codec_decode_reply(&s->arena, s->in, *ret_size, ret);
+    return r == 0 && !reply_is_sound(*ret) ? ALLOT_E_MALFORMED : r;
 }
 
 static void wake(struct call *call)
@@ -419,85 +322,24 @@ static int send_again_locked(struct calls *s)
     return r > 0 ? ALLOT_E_DISCONNECTED : r;
 }
 
-/* What another try may mend: the daemon is about to come back, or is full for now. */
-static bool may_pass(int code)
-{
-    return code == ALLOT_E_DISCONNECTED || code == ALLOT_E_SYSTEM || code == ALLOT_E_LIMIT ||
-           code == ALLOT_E_INTERNAL;
-}
-
-/* ---- for those who wait by a descriptor ---- */
-
-static int poll_connection_locked(struct calls *s)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    /* One that is closed has left the epoll by itself. */
-    if (s->poll_fd < 0)
-        return 0;
-    return epoll_ctl(s->poll_fd, EPOLL_CTL_ADD, s->connection.fd, &event) < 0 ? ALLOT_E_SYSTEM : 0;
-}
-
-void calls_ring_locked(struct calls *s, uint64_t after_ns)
-{
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(after_ns / 1000000000),
-                                           .tv_nsec = (long)(after_ns % 1000000000)}};
-
-    if (s->timer_fd >= 0)
-        (void)timerfd_settime(s->timer_fd, 0, &when, NULL);
-}
-
-static int make_poll_locked(struct calls *s)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    int poll_fd = epoll_create1(EPOLL_CLOEXEC);
-
-    if (timer_fd >= 0 && poll_fd >= 0 && epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0) {
-        s->poll_fd = poll_fd;
-        s->timer_fd = timer_fd;
-        calls_ring_locked(s, 1); /* for what is queued already */
-        return s->lost ? 0 : poll_connection_locked(s);
-    }
-    int saved = errno;
-    close(timer_fd);
-    close(poll_fd);
-    errno = saved;
-    return ALLOT_E_SYSTEM;
-}
-
-int calls_poll(struct calls *s, int *ret_fd)
-{
-    pthread_mutex_lock(&s->lock);
-    int r = s->poll_fd < 0 ? make_poll_locked(s) : 0;
-    if (r == 0)
-        *ret_fd = s->poll_fd;
-    pthread_mutex_unlock(&s->lock);
-    return r;
-}
-
 /* The leader's step while the connection is lost: another one, or DISCONNECTED when the deadline
  * has passed. Where the daemon does not know the session, nobody ever will again. */
 static int reconnect_locked(struct calls *s, uint64_t deadline)
 {
     struct call_totals totals = {0};
-    uint64_t wait = RETRY_MIN_NS;
-    int r;
 
     s->led = true;
     pthread_mutex_unlock(&s->lock);
-    while (may_pass(r = connect_once(s, deadline, &totals)) && !s->closing &&
-           deadline_sleep(deadline, wait))
-        wait = longer(wait);
+    int r = calls_reconnect(s, deadline, &totals);
     pthread_mutex_lock(&s->lock);
     s->led = false;
     s->totals.bytes_sent += totals.bytes_sent;
     s->totals.bytes_received += totals.bytes_received;
     s->totals.calls += totals.calls;
-    if (r == ALLOT_E_TIMEOUT || may_pass(r))
-        return ALLOT_E_DISCONNECTED;
+    if (r == ALLOT_E_DISCONNECTED)
+        return r;
     if (r == 0)
-        r = poll_connection_locked(s);
+        r = calls_poll_connection_locked(s);
     if (r == 0)
         r = send_again_locked(s);
     s->lost = r == ALLOT_E_DISCONNECTED;
@@ -533,12 +375,7 @@ static int lead_locked(struct calls *s, uint64_t deadline)
     s->takes_fd = takes_fd;
     connection_fit_slice(&s->connection, s->timeout_ms);
     pthread_mutex_unlock(&s->lock);
-    int r = connection_receive(&s->connection, deadline, s->in, &size, takes_fd ? &fd : NULL);
-    if (r == 0) {
-        r = codec_decode_reply(&s->arena, s->in, size, &reply);
-        if (r == 0 && !reply_is_sound(reply))
-            r = ALLOT_E_MALFORMED;
-    }
+    int r = calls_receive_reply(s, deadline, &reply, &size, takes_fd ? &fd : NULL);
     pthread_mutex_lock(&s->lock);
     s->led = false;
     s->totals.bytes_received += size;

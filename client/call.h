@@ -103,4 +103,24 @@ int calls_receive(struct calls *s);
  */
 int call_run(struct calls *s, Allot__Request *request, struct call *call);
 
+/* ---- between call.c, hello.c and poll.c ---- */
+
+/* How long a thread waits before it tries to connect again: at first as long as a daemon needs to
+ * start, in the end so that many clients together are no load. */
+#define RETRY_MIN_NS UINT64_C(1000000)
+#define RETRY_MAX_NS UINT64_C(100000000)
+
+/* A new session on a new connection. The path is set. */
+int calls_connect(struct calls *s, uint64_t deadline);
+/* The session on another connection. DISCONNECTED: not before the deadline; it may work later. */
+int calls_reconnect(struct calls *s, uint64_t deadline, struct call_totals *totals);
+
+/* One reply, decoded and sound, in the leader's part. As connection_receive(); MALFORMED. */
+int calls_receive_reply(struct calls *s, uint64_t deadline, Allot__Reply **ret, size_t *ret_size,
+                        int *ret_fd);
+
+/* Puts a new connection into the epoll, if there is one. SYSTEM. */
+int calls_poll_connection_locked(struct calls *s);
+void calls_close_poll(struct calls *s);
+
 #endif

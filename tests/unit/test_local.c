@@ -16,62 +16,11 @@
 #include <allot/align.h>
 #include <allot/local.h>
 
+#include "picky.h"
 #include "support.h"
 
-/* A grower that counts what it has out, can refuse, and is the raw one otherwise. */
-struct counting {
-    struct allot_grower base;
-    uint64_t out;
-    uint64_t refuse_above;
-};
-
-static int counting_grow(struct allot_grower *g, uint64_t size, uint64_t align, uint64_t *ret)
-{
-    struct counting *c = (struct counting *)g;
-    int err;
-
-    if (c->refuse_above && c->out + size > c->refuse_above)
-        return ALLOT_E_NO_MEMORY;
-    err = allot_grower_raw.ops->grow(&allot_grower_raw, size, align, ret);
-    c->out += err ? 0 : size;
-    return err;
-}
-
-static int counting_shrink(struct allot_grower *g, uint64_t start, uint64_t size)
-{
-    int err = allot_grower_raw.ops->shrink(&allot_grower_raw, start, size);
-
-    ((struct counting *)g)->out -= err ? 0 : size;
-    return err;
-}
-
-static int counting_resize(struct allot_grower *g, uint64_t start, uint64_t size, uint64_t new_size,
-                           uint64_t *ret)
-{
-    int err = allot_grower_raw.ops->resize(&allot_grower_raw, start, size, new_size, ret);
-
-    if (!err)
-        ((struct counting *)g)->out += new_size - size;
-    return err;
-}
-
-static int counting_discard(struct allot_grower *g, uint64_t start, uint64_t size)
-{
-    (void)g;
-    return allot_grower_raw.ops->discard(&allot_grower_raw, start, size);
-}
-
-static const struct allot_grower_ops counting_ops = {
-    .name = "counting",
-    .granule = ALLOT_GROWER_GRANULE,
-    .grow = counting_grow,
-    .shrink = counting_shrink,
-    .resize = counting_resize,
-    .discard = counting_discard,
-};
-
 struct fixture {
-    struct counting grower;
+    struct picky grower;
     struct allot_local heap;
 };
 
@@ -81,7 +30,7 @@ static int setup(void **state)
 
     if (!f)
         return -1;
-    f->grower.base.ops = &counting_ops;
+    f->grower.base.ops = &picky_ops;
     *state = f;
     return allot_local_init(&f->heap, &allot_tlsf, &f->grower.base);
 }
@@ -212,7 +161,7 @@ static void test_local__takes_less_where_little_is_left(void **state)
     struct allot_local_stats before, after;
     void *a, *b;
 
-    f->grower.refuse_above = f->grower.out + 4 * ALLOT_GROWER_GRANULE;
+    f->grower.limit = f->grower.out + 4 * ALLOT_GROWER_GRANULE;
     assert_int_equal(allot_local_alloc(&f->heap, 3 * ALLOT_GROWER_GRANULE, 16, &a), 0);
     allot_local_measure(&f->heap, &before);
     assert_int_equal(allot_local_alloc(&f->heap, 4 * ALLOT_GROWER_GRANULE, 16, &b),
@@ -391,7 +340,7 @@ static void *churn(void *arg)
 
 static void test_local__handle_ends_with_its_last_thread(void **state)
 {
-    struct counting grower = {{&counting_ops}, 0, 0};
+    struct picky grower = {.base.ops = &picky_ops};
     struct allot_local_handle *handle;
     pthread_t thread[THREADS];
     uint64_t own;

@@ -66,7 +66,7 @@ struct supervisor {
     pid_t pid;      /* the daemon's; 0: none runs */
     bool started;   /* one was ready once */
     bool stopping;  /* by our signal */
-    int retry_ms;   /* until the next start; 0: at once */
+    int retry_ms;   /* until the next start; 0: at once, as this one was ready */
     int status;     /* to end with; -1: not yet */
     unsigned n_fds; /* stored */
     struct notify_fd fds[NOTIFY_FDS_MAX];
@@ -256,8 +256,10 @@ static void ended(struct supervisor *s, int status)
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SIGNAL + WTERMSIG(status);
 
     s->pid = 0;
-    if (s->stopping || code == 0 || (code == EXIT_CONFIG && !s->started))
-        s->status = code == EXIT_SIGNAL + SIGTERM ? 0 : code; /* it was not ready for the signal */
+    if (s->stopping && (s->retry_ms > 0 || code == EXIT_SIGNAL + SIGTERM))
+        s->status = 0; /* it was not ready for the signal, or not any more */
+    else if (s->stopping || code == 0 || (code == EXIT_CONFIG && !s->started))
+        s->status = code;
     else if (WIFSIGNALED(status))
         log_warning("supervisor: the daemon died: %s", strsignal(WTERMSIG(status)));
     else

@@ -1,452 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pool without a daemon around it: operations, memory that cannot be had, quotas, and what a
- * second opening of the same ledger and region makes of both.
- *
- * The caller's part between pool_execute() and pool_finish() is played here, so a test decides when
- * memory comes, and whether.
+ * A pool's space: memory that cannot be had, quotas, and what a second opening of the same ledger
+ * and region makes of both. Who holds what is test_pool_references's.
  */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "pool.h"
-#include "region.h"
+#include "pool_world.h"
 #include "support.h"
-
-#define PAGE  UINT64_C(65536)
-#define PAGES UINT64_C(256)
-#define UID   1000u
-#define TAG   7u
-#define SLOTS 4u
-
-struct world {
-    struct ledger ledger;
-    struct pool pool;
-    struct config_pool config;
-    uint64_t numbers[SLOTS];
-};
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    uint64_t id;
-
-    w->config = (struct config_pool){
-        .name = "unit",
-        .size = PAGES / 2 * PAGE,
-        .size_max = PAGES * PAGE,
-        .page_size = PAGE,
-        .ids = 1000,
-        .quota = UINT64_MAX,
-        .allocations_max = ALLOCATIONS_MAX,
-    };
-    assert_int_equal(allot_byte_find(NULL, &w->config.allocator), 0);
-    assert_int_equal(ledger_create(&w->ledger), 0);
-    for (unsigned i = 0; i < SLOTS; i++)
-        assert_int_equal(ledger_session_open(&w->ledger, i, 1, UID, UID, 1, &id), 0);
-    assert_int_equal(pool_open(&w->pool, &w->ledger, 0, &w->config, -1), 0);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-
-    pool_close(&w->pool);
-    ledger_close(&w->ledger);
-    free(w);
-    return 0;
-}
-
-/* As if the daemon had been killed and another had come. */
-static int reopen(struct world *w)
-{
-    int fd = dup(w->pool.fd);
-
-    pool_close(&w->pool);
-    int rc = pool_open(&w->pool, &w->ledger, 0, &w->config, fd);
-    if (rc)
-        close(fd);
-    return rc;
-}
-
-static struct pool_operation operation(struct world *w, unsigned slot, Allot__Op op,
-                                       uint64_t position, uint64_t size)
-{
-    uint64_t number = ++w->numbers[slot];
-    struct pool_operation o = {
-        .op = op,
-        .slot = slot,
-        .uid = UID,
-        .entry = ledger_entry(&w->ledger, slot, number),
-        .position = position,
-        .size = size,
-        .tag = TAG,
-    };
-
-    ledger_entry_begin(o.entry, number, op, 0);
-    return o;
-}
-
-/* Carries it out; where memory is wanted, `commit_rc` is what the system says. */
-static Allot__Error run(struct world *w, struct pool_operation *o, int commit_rc)
-{
-    if (pool_execute(&w->pool, o) == POOL_COMMIT)
-        pool_finish(&w->pool, o,
-                    commit_rc ? commit_rc
-                              : region_commit(w->pool.fd, o->commit_offset, o->commit_size));
-    assert_true(o->entry->result == (LEDGER_ANSWERED | (uint64_t)o->error));
-    return o->error;
-}
-
-static Allot__Error ask(struct world *w, unsigned slot, Allot__Op op, uint64_t position,
-                        uint64_t size, uint64_t *ret_value)
-{
-    struct pool_operation o = operation(w, slot, op, position, size);
-    Allot__Error error = run(w, &o, 0);
-
-    if (ret_value)
-        *ret_value = o.value;
-    return error;
-}
-
-static uint64_t alloc(struct world *w, unsigned slot, uint64_t size)
-{
-    uint64_t position = 0;
-
-    assert_int_equal(ask(w, slot, ALLOT__OP__OP_ALLOC, 0, size, &position), ALLOT__ERROR__E_OK);
-    return position;
-}
-
-/* Nothing is held, reserved or charged. */
-static void check_empty(struct world *w)
-{
-    assert_true(pool_check(&w->pool));
-    assert_int_equal(pool_live(&w->pool), 0);
-    assert_int_equal(w->pool.users.count, 0);
-    assert_int_equal(w->pool.parcels.count, 0);
-    assert_int_equal(w->pool.parcels.users.count, 0);
-    assert_int_equal(w->pool.tags.count, 0);
-    assert_int_equal(w->pool.used_bytes, 0);
-    for (unsigned i = 0; i < SLOTS; i++)
-        assert_int_equal(pool_holding(&w->pool, i).allocations, 0);
-}
-
-/* ---- references ---- */
-
-struct ticket {
-    uint64_t place;
-    uint64_t generation;
-};
-
-static struct ticket alloc_ticket(struct world *w, unsigned slot, Allot__Op op, uint64_t kind,
-                                  uint64_t size)
-{
-    struct pool_operation o = operation(w, slot, op, 0, size);
-
-    assert_int_equal(run(w, &o, 0), ALLOT__ERROR__E_OK);
-    assert_true(o.generation != 0 && o.entry->generation == o.generation);
-    return (struct ticket){kind << CODEC_KIND_SHIFT | o.value, o.generation};
-}
-
-static Allot__Error acquire(struct world *w, unsigned slot, struct ticket t, uint64_t *ret_size)
-{
-    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_ACQUIRE, t.place, 0);
-
-    o.generation = t.generation;
-    Allot__Error error = run(w, &o, 0);
-    if (ret_size)
-        *ret_size = o.value;
-    return error;
-}
-
-static Allot__Error release(struct world *w, unsigned slot, struct ticket t)
-{
-    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_RELEASE, t.place, 0);
-
-    o.generation = t.generation;
-    return run(w, &o, 0);
-}
-
-static void test_references__the_last_one_frees(void **state)
-{
-    struct world *w = *state;
-    static const struct {
-        Allot__Op op;
-        enum record_kind kind;
-        uint64_t size;
-        uint64_t recorded;
-    } kinds[] = {{ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100, 100},
-                 {ALLOT__OP__OP_ALLOC_PAGES, RECORD_PAGES, 3, 3 * PAGE},
-                 {ALLOT__OP__OP_ALLOC_IDS, RECORD_IDS, 7, 7}};
-
-    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        struct ticket t = alloc_ticket(w, 0, kinds[i].op, kinds[i].kind, kinds[i].size);
-        uint64_t size = 0;
-        for (unsigned slot = 1; slot < SLOTS; slot++) {
-            assert_int_equal(acquire(w, slot, t, &size), ALLOT__ERROR__E_OK);
-            assert_int_equal(size, kinds[i].recorded);
-            /* One a session, however often it asks. */
-            assert_int_equal(acquire(w, slot, t, &size), ALLOT__ERROR__E_OK);
-            assert_int_equal(pool_holding(&w->pool, slot).allocations, 1);
-        }
-        assert_int_equal(reopen(w), 0);
-        /* Charged once, to its creator, as long as anybody holds it. */
-        assert_int_equal(tally_get(&w->pool.users, UID).allocations, 1);
-        for (unsigned slot = 0; slot < SLOTS; slot++) {
-            assert_int_equal(pool_live(&w->pool), 1);
-            assert_int_equal(release(w, slot, t), ALLOT__ERROR__E_OK);
-            assert_int_equal(pool_holding(&w->pool, slot).allocations, 0);
-        }
-        check_empty(w);
-        assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_NOT_ALLOCATED);
-        assert_int_equal(acquire(w, 0, t, NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
-    }
-}
-
-static void test_references__stale_forged_and_foreign_tickets(void **state)
-{
-    struct world *w = *state;
-    struct ticket stale = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-
-    assert_int_equal(release(w, 1, stale), ALLOT__ERROR__E_NOT_OWNER);
-    assert_int_equal(release(w, 0, stale), ALLOT__ERROR__E_OK);
-    struct ticket good = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-    assert_true(good.place == stale.place && good.generation != stale.generation);
-    const struct ticket bad[] = {
-        stale,
-        {good.place, good.generation + 1},
-        {good.place, good.generation - 1},
-        {good.place, good.generation - (1u << 16)}, /* what a reference's word holds of it */
-        {good.place, good.generation + (UINT64_C(1) << 32)},
-        {good.place, 0},
-        {good.place + 16, good.generation},
-        {good.place & ~(UINT64_C(3) << CODEC_KIND_SHIFT), good.generation},
-        {good.place ^ (UINT64_C(3) << CODEC_KIND_SHIFT), good.generation}, /* pages */
-        {good.place | (UINT64_C(1) << 62), good.generation},
-        {UINT64_MAX, UINT64_MAX},
-        {0, 0},
-    };
-    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(acquire(w, 1, bad[i], NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
-        assert_int_equal(release(w, 0, bad[i]), ALLOT__ERROR__E_NOT_ALLOCATED);
-    }
-    assert_int_equal(acquire(w, 1, good, NULL), ALLOT__ERROR__E_OK);
-    /* Resizing would change what the other holds. */
-    assert_int_equal(
-        ask(w, 0, ALLOT__OP__OP_RESIZE, good.place & ((UINT64_C(1) << 48) - 1), 50, NULL),
-        ALLOT__ERROR__E_SHARED);
-    /* A free by position gives back what the session holds, and no more. */
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_FREE, good.place & ((UINT64_C(1) << 48) - 1), 0, NULL),
-                     ALLOT__ERROR__E_OK);
-    assert_int_equal(pool_live(&w->pool), 1);
-    assert_int_equal(release(w, 1, good), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-static void test_references__of_a_dead_session_only(void **state)
-{
-    struct world *w = *state;
-    struct ticket both = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-
-    alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 200);
-    assert_int_equal(acquire(w, 1, both, NULL), ALLOT__ERROR__E_OK);
-    assert_false(pool_reclaim(&w->pool, 0, 10));
-    assert_int_equal(pool_live(&w->pool), 1);
-    assert_int_equal(pool_holding(&w->pool, 0).allocations, 0);
-    assert_int_equal(tally_get(&w->pool.users, UID).bytes, 100);
-    assert_int_equal(reopen(w), 0);
-    assert_int_equal(acquire(w, 2, both, NULL), ALLOT__ERROR__E_OK);
-    assert_false(pool_reclaim(&w->pool, 1, 10));
-    assert_int_equal(release(w, 2, both), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-static Allot__Error freeze(struct world *w, unsigned slot, struct ticket t)
-{
-    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_FREEZE, t.place, 0);
-
-    o.generation = t.generation;
-    return run(w, &o, 0);
-}
-
-static uint64_t position_of(struct ticket t)
-{
-    return t.place & ((UINT64_C(1) << CODEC_KIND_SHIFT) - 1);
-}
-
-static void test_references__frozen_for_good(void **state)
-{
-    struct world *w = *state;
-    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
-    struct ticket stale = {t.place, t.generation - 1};
-    uint64_t told = 0;
-
-    assert_int_equal(freeze(w, 1, t), ALLOT__ERROR__E_NOT_OWNER);
-    assert_int_equal(freeze(w, 0, stale), ALLOT__ERROR__E_NOT_ALLOCATED);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 900, NULL), 0);
-    assert_int_equal(acquire(w, 1, t, &told), ALLOT__ERROR__E_OK);
-    assert_true(told == 900);
-    assert_int_equal(freeze(w, 0, t), ALLOT__ERROR__E_OK);
-    assert_int_equal(freeze(w, 1, t), ALLOT__ERROR__E_OK);
-    assert_int_equal(reopen(w), 0);
-    assert_int_equal(acquire(w, 2, t, &told), ALLOT__ERROR__E_OK);
-    assert_true(told == (900 | CODEC_VALUE_FROZEN));
-    assert_int_equal(release(w, 1, t), ALLOT__ERROR__E_OK);
-    assert_int_equal(release(w, 2, t), ALLOT__ERROR__E_OK);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 800, NULL),
-                     ALLOT__ERROR__E_FROZEN);
-    /* What comes to its record after it is not. */
-    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
-    t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 999, NULL), 0);
-    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-/* ---- parcels ---- */
-
-#define ANYONE 0u
-
-static Allot__Error send_at(struct world *w, unsigned slot, struct ticket t, uint64_t receiver,
-                            uint64_t deadline)
-{
-    struct pool_operation o = operation(w, slot, ALLOT__OP__OP_SEND, t.place, 0);
-
-    o.generation = t.generation;
-    o.receiver = receiver;
-    o.receiver_slot = ledger_session_find(&w->ledger, receiver);
-    o.deadline = deadline;
-    return run(w, &o, 0);
-}
-
-static uint64_t id_of(struct world *w, unsigned slot)
-{
-    return w->ledger.sessions[slot].id;
-}
-
-/* Whether slot's acquire took a parcel. */
-static bool takes(struct world *w, unsigned slot, struct ticket t)
-{
-    uint64_t told = 0;
-
-    assert_int_equal(acquire(w, slot, t, &told), ALLOT__ERROR__E_OK);
-    assert_true((told & ~CODEC_VALUE_PARCEL) == 100);
-    return told & CODEC_VALUE_PARCEL;
-}
-
-static void test_parcels__outlive_the_sender(void **state)
-{
-    struct world *w = *state;
-    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-
-    assert_int_equal(send_at(w, 0, t, id_of(w, 1), 50), ALLOT__ERROR__E_OK);
-    assert_false(pool_reclaim(&w->pool, 0, 10));
-    assert_int_equal(pool_live(&w->pool), 1);
-    assert_int_equal(reopen(w), 0);
-    /* Another holds it as always, and takes nothing from the receiver. */
-    assert_false(takes(w, 2, t));
-    assert_int_equal(w->pool.parcels.count, 1);
-    assert_true(takes(w, 1, t));
-    assert_false(takes(w, 1, t));
-    assert_int_equal(w->pool.parcels.count, 0);
-    assert_int_equal(reopen(w), 0);
-    assert_int_equal(pool_holding(&w->pool, 1).bytes, 100);
-    assert_int_equal(release(w, 2, t), ALLOT__ERROR__E_OK);
-    assert_int_equal(release(w, 1, t), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-static void test_parcels__of_anyone_go_to_the_first(void **state)
-{
-    struct world *w = *state;
-    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-
-    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_OK);
-    assert_int_equal(send_at(w, 0, t, id_of(w, 2), 50), ALLOT__ERROR__E_OK);
-    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
-    assert_true(takes(w, 2, t)); /* its own first */
-    assert_true(takes(w, 1, t));
-    assert_false(takes(w, 3, t));
-    /* Where the taker holds it already, the parcel's reference only goes. */
-    assert_int_equal(send_at(w, 1, t, ANYONE, 50), ALLOT__ERROR__E_OK);
-    assert_true(takes(w, 3, t));
-    assert_int_equal(pool_holding(&w->pool, 3).allocations, 1);
-    for (unsigned slot = 1; slot < SLOTS; slot++)
-        assert_int_equal(release(w, slot, t), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-static void test_parcels__end_with_deadline_or_receiver(void **state)
-{
-    struct world *w = *state;
-    struct ticket t[4];
-
-    for (unsigned i = 0; i < 4; i++) {
-        t[i] = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-        assert_int_equal(send_at(w, 0, t[i], i == 3 ? id_of(w, 1) : ANYONE, 10 + i),
-                         ALLOT__ERROR__E_OK);
-        assert_int_equal(release(w, 0, t[i]), ALLOT__ERROR__E_OK);
-    }
-    assert_int_equal(pool_expire(&w->pool, 9, 10), 10);
-    assert_int_equal(pool_live(&w->pool), 4);
-    assert_int_equal(pool_expire(&w->pool, 12, 1), 11); /* one at a time */
-    assert_int_equal(pool_live(&w->pool), 3);
-    assert_int_equal(acquire(w, 2, t[0], NULL), ALLOT__ERROR__E_NOT_ALLOCATED);
-    assert_int_equal(reopen(w), 0);
-    assert_int_equal(pool_expire(&w->pool, 12, 10), 13);
-    assert_int_equal(pool_live(&w->pool), 1);
-    assert_false(pool_reclaim(&w->pool, 1, 10));
-    check_empty(w);
-    assert_true(pool_expire(&w->pool, UINT64_MAX, 10) == UINT64_MAX);
-}
-
-static void test_parcels__refused(void **state)
-{
-    struct world *w = *state;
-    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
-
-    assert_int_equal(send_at(w, 1, t, ANYONE, 50), ALLOT__ERROR__E_NOT_OWNER);
-    assert_int_equal(send_at(w, 0, t, ANYONE, 0), ALLOT__ERROR__E_INVALID);
-    assert_int_equal(send_at(w, 0, t, id_of(w, SLOTS - 1) + 1, 50), ALLOT__ERROR__E_SESSION);
-    w->ledger.sessions[2].ended = 1;
-    assert_int_equal(send_at(w, 0, t, id_of(w, 2), 50), ALLOT__ERROR__E_SESSION);
-    for (unsigned i = 0; i < PARCELS_USER_MAX; i++)
-        assert_int_equal(send_at(w, 0, t, id_of(w, 1), 50), ALLOT__ERROR__E_OK);
-    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_LIMIT);
-    assert_int_equal(ask(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), 50, NULL),
-                     ALLOT__ERROR__E_SHARED);
-    assert_true(takes(w, 1, t));
-    assert_int_equal(send_at(w, 0, t, ANYONE, 50), ALLOT__ERROR__E_OK);
-    assert_true(pool_reclaim(&w->pool, 1, 100));
-    while (pool_reclaim(&w->pool, 1, 100))
-        ;
-    assert_int_equal(w->pool.parcels.count, 1);
-    pool_expire(&w->pool, 50, 1);
-    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
-    check_empty(w);
-}
-
-/* What a pool grants is not what another, or the same in another life, has granted. */
-static void test_references__generations_of_two_pools_differ(void **state)
-{
-    struct world *w = *state;
-    struct pool second;
-    struct config_pool config = w->config;
-
-    strcpy(config.name, "second");
-    assert_int_equal(pool_open(&second, &w->ledger, 1, &config, -1), 0);
-    uint64_t a = w->pool.info->generation;
-    uint64_t b = second.info->generation;
-    assert_true((a > b ? a - b : b - a) > UINT64_C(1) << 32);
-    pool_close(&second);
-}
 
 /* ---- memory that cannot be had ---- */
 
@@ -467,15 +30,21 @@ static void test_pool__refused_memory_leaves_nothing(void **state)
     check_empty(w);
 }
 
+/* Makes the heap larger than what is committed: a block behind, given back again. */
+static void make_room_behind(struct world *w)
+{
+    uint64_t behind = alloc(w, 1, 1);
+
+    assert_int_equal(ask(w, 1, ALLOT__OP__OP_FREE, behind, 1, NULL), 0);
+}
+
 static void test_pool__refused_resize_leaves_the_block(void **state)
 {
     struct world *w = *state;
     uint64_t position = alloc(w, 1, 1000);
     struct pool_operation o = operation(w, 1, ALLOT__OP__OP_RESIZE, position, 3 * PAGE);
 
-    /* Make the heap larger than what is committed: a block behind, given back again. */
-    uint64_t behind = alloc(w, 1, 1);
-    assert_int_equal(ask(w, 1, ALLOT__OP__OP_FREE, behind, 1, NULL), 0);
+    make_room_behind(w);
     Allot__Error error = run(w, &o, -ENOMEM);
     if (error == ALLOT__ERROR__E_NO_MEMORY)
         skip(); /* the heap had no room behind the block */
@@ -496,9 +65,7 @@ static void test_pool__resize_overtaken(void **state)
         struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 1000);
         struct pool_operation o =
             operation(w, 0, ALLOT__OP__OP_RESIZE, position_of(t), (4 + 8 * round) * PAGE);
-        /* Make the heap larger than what is committed: a block behind, given back again. */
-        uint64_t behind = alloc(w, 1, 1);
-        assert_int_equal(ask(w, 1, ALLOT__OP__OP_FREE, behind, 1, NULL), 0);
+        make_room_behind(w);
         if (pool_execute(&w->pool, &o) != POOL_COMMIT)
             skip(); /* the heap had no room behind the block */
         assert_int_equal(round ? freeze(w, 0, t) : acquire(w, 1, t, NULL), ALLOT__ERROR__E_OK);
@@ -604,7 +171,6 @@ static bool page_is_committed(const struct world *w, uint64_t page)
     return w->pool.committed[page / 64] >> page % 64 & 1;
 }
 
-/* A page that a client touched a part of is not one that memory was found for. */
 /* The heap keeps pages of its own when nothing is used: whoever wants pages gets them. */
 static void test_pool__pages_kept_by_the_heap_are_had(void **state)
 {
@@ -631,6 +197,7 @@ static void test_pool__pages_kept_by_the_heap_are_had(void **state)
     assert_true(pool_check(&w->pool));
 }
 
+/* A page that a client touched a part of is not one that memory was found for. */
 static void test_pool__a_touched_part_is_not_a_committed_page(void **state)
 {
     struct world *w = *state;
@@ -861,20 +428,9 @@ static void test_pool__random_operations(void **state)
     check_empty(w);
 }
 
-#define pool_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        pool_test(test_references__the_last_one_frees),
-        pool_test(test_references__stale_forged_and_foreign_tickets),
-        pool_test(test_references__of_a_dead_session_only),
-        pool_test(test_references__frozen_for_good),
-        pool_test(test_parcels__outlive_the_sender),
-        pool_test(test_parcels__of_anyone_go_to_the_first),
-        pool_test(test_parcels__end_with_deadline_or_receiver),
-        pool_test(test_parcels__refused),
-        pool_test(test_references__generations_of_two_pools_differ),
         pool_test(test_pool__refused_memory_leaves_nothing),
         pool_test(test_pool__refused_resize_leaves_the_block),
         pool_test(test_pool__resize_overtaken),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The run tree: its searches and its one change. It is one file, because all of it knows how a leaf
- * is laid out and keeps the same path valid.
+ * The run tree: its memory and its one change. That is one file, because all of it keeps the same
+ * path valid; the searches are in runtree_search.c.
  *
  * A change is made inside one leaf. Where a run becomes one with a neighbour in the next leaf, that
  * leaf loses its first run, before (above) or after (below) the change proper; so the rest of the
@@ -23,8 +23,6 @@
  *
  * Limits: 2^32 - 1 nodes; at an eighth full, 21 levels above the leaves hold more than those.
  */
-#include <allot/align.h>
-
 #include "runtree.h"
 
 #define NODES_FIRST    4u
@@ -117,146 +115,6 @@ static void node_give(struct runtree *t, uint32_t i)
     t->at[i].spare = t->spare;
     t->spare = i;
     t->taken--;
-}
-
-/* Searches. */
-
-/* How many of the rising words are at most `word`: whole eights first. All comparisons of a loop
- * are independent, which is faster here than halving, where each waits for the one before. */
-static inline uint32_t words_upto(const uint32_t *at, uint32_t count, uint32_t word)
-{
-    uint32_t below = 0, end;
-
-    for (uint32_t i = 7; i < count; i += 8)
-        below += at[i] <= word;
-    below *= 8;
-    end = below + 8 < count ? below + 8 : count;
-    for (uint32_t i = below; i < end; i++)
-        below += at[i] <= word;
-    return below;
-}
-
-static inline uint32_t starts_upto(const uint64_t *start, uint32_t count, uint64_t pos)
-{
-    uint32_t below = 0;
-
-    for (uint32_t i = 0; i < count; i++)
-        below += start[i] <= pos;
-    return below;
-}
-
-/* In words, or more than any in one leaf. */
-static inline uint32_t in_words(uint64_t bytes)
-{
-    return bytes < RUNTREE_SPAN ? (uint32_t)(bytes / RUN_UNIT) : UINT32_MAX;
-}
-
-void runtree_locate(const struct runtree *t, uint64_t pos, struct runtree_path *path)
-{
-    uint32_t i = t->root;
-    const struct runtree_leaf *leaf;
-
-    for (uint32_t level = t->height; level; level--) {
-        const struct runtree_inner *inner = &t->at[i].inner;
-        uint32_t slot = starts_upto(inner->start, inner->count, pos) - 1;
-
-        path->node[level] = i;
-        path->slot[level] = slot;
-        i = inner->child[slot];
-    }
-    leaf = &t->at[i].leaf;
-    path->node[0] = i;
-    path->slot[0] = words_upto(leaf->at, leaf->count, in_words(pos - leaf->start) | RUN_STATE) - 1;
-}
-
-/* What a free run measures in words, 0 for another; the low bits are the next run's state. One
- * branch less: which run is free, no branch prediction knows. */
-static inline uint32_t free_words(uint32_t word, uint32_t next)
-{
-    return (next - word) & ((word & 1) - 1);
-}
-
-/* The first slot that holds the size; the node has one. Only its last run may be longer than can be
- * told in words. */
-static inline uint32_t leaf_fit(const struct runtree_leaf *leaf, uint64_t size)
-{
-    uint32_t words = in_words(size), slot = 0;
-
-    while (slot + 1 < leaf->count && free_words(leaf->at[slot], leaf->at[slot + 1]) < words)
-        slot++;
-    return slot;
-}
-
-static inline bool leaf_fit_aligned(const struct runtree_leaf *leaf, uint64_t size, uint64_t align,
-                                    uint32_t *slot)
-{
-    for (; *slot < leaf->count; ++*slot) {
-        uint64_t start = leaf_start(leaf, *slot), end = leaf_start(leaf, *slot + 1), aligned;
-
-        if (run_state(leaf->at[*slot]) != RUN_FREE || end - start < size)
-            continue;
-        aligned = ALLOT_ALIGN_UP(start, align);
-        if (aligned >= start && aligned < end && end - aligned >= size)
-            return true;
-    }
-    return false;
-}
-
-/* Depth first in address order, past whatever has no run of `size`. */
-static bool first_fit_aligned(const struct runtree *t, uint64_t size, uint64_t align,
-                              struct runtree_path *path)
-{
-    uint32_t level = t->height;
-
-    path->node[level] = t->root;
-    path->slot[level] = 0;
-    for (;;) {
-        const union runtree_node *node = &t->at[path->node[level]];
-
-        if (!level) {
-            if (leaf_fit_aligned(&node->leaf, size, align, &path->slot[0]))
-                return true;
-        } else {
-            const struct runtree_inner *inner = &node->inner;
-            uint32_t slot = path->slot[level];
-
-            while (slot < inner->count && inner->largest[slot] < size)
-                slot++;
-            path->slot[level] = slot;
-            if (slot < inner->count) {
-                path->node[--level] = inner->child[slot];
-                path->slot[level] = 0;
-                continue;
-            }
-        }
-        if (level == t->height)
-            return false;
-        path->slot[++level]++;
-    }
-}
-
-bool runtree_first_fit(const struct runtree *t, uint64_t size, uint64_t align,
-                       struct runtree_path *path)
-{
-    uint32_t i = t->root;
-
-    if (t->largest < size)
-        return false;
-    if (align > RUN_GRANULE)
-        return first_fit_aligned(t, size, align, path);
-    for (uint32_t level = t->height; level; level--) {
-        const struct runtree_inner *inner = &t->at[i].inner;
-        uint32_t slot = 0;
-
-        while (inner->largest[slot] < size)
-            slot++;
-        path->node[level] = i;
-        path->slot[level] = slot;
-        i = inner->child[slot];
-    }
-    path->node[0] = i;
-    path->slot[0] = leaf_fit(&t->at[i].leaf, size);
-    return true;
 }
 
 /* What the nodes above know. */

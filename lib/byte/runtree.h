@@ -100,6 +100,19 @@ static inline uint64_t leaf_start(const struct runtree_leaf *leaf, uint32_t slot
     return leaf->start + (uint64_t)(leaf->at[slot] & ~RUN_STATE) * RUN_UNIT;
 }
 
+/* In words, or more than any in one leaf. */
+static inline uint32_t in_words(uint64_t bytes)
+{
+    return bytes < RUNTREE_SPAN ? (uint32_t)(bytes / RUN_UNIT) : UINT32_MAX;
+}
+
+/* What a free run measures in words, 0 for another; the low bits are the next run's state. One
+ * branch less: which run is free, no branch prediction knows. */
+static inline uint32_t free_words(uint32_t word, uint32_t next)
+{
+    return (next - word) & ((word & 1) - 1);
+}
+
 bool runtree_init(struct runtree *t, const struct allot_meta *meta);
 void runtree_deinit(struct runtree *t);
 /* One gap again; gives memory back down to what runtree_init() took. */

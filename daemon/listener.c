@@ -7,7 +7,8 @@
  *
  * Limits: sockaddr_un holds 107 bytes of path; a longer one is refused, never cut. When accept()
  * says that descriptors or memory have run out, the listener is no longer polled (it would spin)
- * until a connection or a session has closed, or a second has passed.
+ * until a connection or a session has closed, or a second has passed. If accept() says so again
+ * then, that is the same pause, and not logged.
  */
 #include "listener.h"
 
@@ -158,6 +159,22 @@ static void on_retry(uv_timer_t *retry)
     listener_resume(retry->data);
 }
 
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+/* Or goes on pausing: the same pause, until accept() finds what it needs. */
+static void pause_accepting(struct listener *l)
+{
+    if (!l->paused)
+        log_warning("accepting pauses: %s", strerror(errno));
+    l->paused = true;
+    uv_poll_stop(&l->poll);
+    uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
+    l->short_of_descriptors(l->ctx);
+}
+
 static void on_connection(uv_poll_t *handle, int status, int events)
 {
     struct listener *l = handle->data;
@@ -166,18 +183,14 @@ static void on_connection(uv_poll_t *handle, int status, int events)
     (void)events;
     for (int i = 0; i < ACCEPT_SLICE; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
+        if (fd < 0 && is_shortage(errno)) {
+            pause_accepting(l);
+            return;
+        }
+        l->paused = false;
+        if (fd >= 0)
             l->accepted(l->ctx, fd);
-            continue;
-        }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            log_warning("accepting pauses: %s", strerror(errno));
-            l->paused = true;
-            uv_poll_stop(&l->poll);
-            uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
-            l->short_of_descriptors(l->ctx);
-        }
-        if (errno != EINTR && errno != ECONNABORTED)
+        else if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
 }
@@ -202,7 +215,6 @@ void listener_resume(struct listener *l)
 {
     if (!l->paused || uv_is_closing((uv_handle_t *)&l->poll))
         return;
-    l->paused = false;
     uv_timer_stop(&l->retry);
     uv_poll_start(&l->poll, UV_READABLE, on_connection);
 }

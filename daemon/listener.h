@@ -20,7 +20,7 @@ struct listener {
     dev_t device;   /* of the file at `path` */
     ino_t inode;
     uv_timer_t retry;
-    bool paused; /* no descriptor is free */
+    bool paused; /* accept() has last said that descriptors or memory have run out */
     void (*accepted)(void *ctx, int fd);
     void (*short_of_descriptors)(void *ctx);
     void *ctx;
@@ -40,8 +40,8 @@ bool listener_inherit(struct listener *l, struct notify_fd *fds, int n_fds, cons
 /* Has the service manager keep it for the next daemon, which then removes no file. */
 void listener_keep(struct listener *l);
 
-/* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out, and says so
- * each time. */
+/* Accepts on `loop`, non-blocking and close-on-exec; pauses when descriptors run out, and calls
+ * short_of_descriptors() each time that they have. */
 int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *ctx, int fd),
                    void (*short_of_descriptors)(void *ctx), void *ctx);
 /* A descriptor has become free: goes on where it paused. Loop's thread. */

@@ -244,6 +244,10 @@ int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint
     int r = check_options(options);
     if (r < 0)
         return r;
+    /* The daemon would compare it only if the block were moved. */
+    if (fork_here(p->generation) &&
+        held_has_other_size(&p->session->held, pool_place(p, CODEC_KIND_BYTES, offset), old_size))
+        return ALLOT_E_NOT_ALLOCATED;
     /* Where the alignment asks for another place, and where it is none (then the allocation says
      * so), resizing would not do. */
     if (options->align && (options->align & (options->align - 1) || offset & (options->align - 1)))

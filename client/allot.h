@@ -188,9 +188,9 @@ int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
 /*
  * Makes the block `size` bytes long, in place where it can, else by allocating (as `options` say),
  * copying and freeing; *ret_offset is where it is then. The first min(old, new) bytes are kept;
- * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size. A block that others
- * hold too, or that is frozen, is never changed: it is copied. On failure the block is as it was;
- * after TIMEOUT or DISCONNECTED either place may still be allocated.
+ * with ALLOT_ZEROED the bytes after them are 0. `old_size` is its present size, else NOT_ALLOCATED.
+ * A block that others hold too, or that is frozen, is never changed: it is copied. On failure the
+ * block is as it was; after TIMEOUT or DISCONNECTED either place may still be allocated.
  */
 int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                   const struct allot_options *options, uint64_t *ret_offset);

@@ -252,6 +252,15 @@ void held_resize(struct held *h, uint64_t place, uint64_t size)
     pthread_mutex_unlock(&h->lock);
 }
 
+bool held_has_other_size(struct held *h, uint64_t place, uint64_t size)
+{
+    pthread_mutex_lock(&h->lock);
+    const struct held_entry *e = find_held(h, place);
+    bool other = e && e->taken && e->size != size;
+    pthread_mutex_unlock(&h->lock);
+    return other;
+}
+
 void held_freeze(struct held *h, const struct allot_ticket *ticket)
 {
     pthread_mutex_lock(&h->lock);

@@ -73,6 +73,9 @@ void held_settle(struct held *h, const struct allot_ticket *ticket, bool holds);
 /* What is at the place has this size: it was resized, or its size was learned when it was taken. */
 void held_resize(struct held *h, uint64_t place, uint64_t size);
 
+/* Whether this process knows that what it holds at the place has another size. */
+bool held_has_other_size(struct held *h, uint64_t place, uint64_t size);
+
 /* What the ticket names is frozen, as this process has learned; nothing where it is not held. */
 void held_freeze(struct held *h, const struct allot_ticket *ticket);
 

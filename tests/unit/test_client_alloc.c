@@ -98,6 +98,36 @@ static void test_alloc__realloc_with_a_wrong_old_size_changes_nothing(void **sta
     end(a);
 }
 
+static void known_size_script(struct fake *f)
+{
+    fake_begin(f);
+    expect(f, ALLOT__OP__OP_ALLOC, 0, 100, ALLOT__ERROR__E_OK, 0x1000);
+    expect(f, ALLOT__OP__OP_RESIZE, 0x1000, 120, ALLOT__ERROR__E_OK, 0);
+    fake_end(f);
+}
+
+/* What would be done in place is no more done than what would be moved. */
+static void test_alloc__realloc_with_a_wrong_old_size_is_not_asked_for(void **state)
+{
+    struct allot_options zeroed = {.flags = ALLOT_ZEROED};
+    struct allot_pool *p;
+    struct allot *a;
+    uint64_t where = 0;
+
+    (void)state;
+    begin(known_size_script, &a, &p);
+    assert_int_equal(allot_alloc(p, 100, NULL, &where), 0);
+    memset(allot_ptr(p, where), 7, 200);
+    assert_int_equal(allot_realloc(p, where, 99, 200, &zeroed, &where), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(allot_realloc(p, where, 101, 200, &zeroed, &where), ALLOT_E_NOT_ALLOCATED);
+    assert_int_equal(where, 0x1000);
+    assert_true(all_are(allot_ptr(p, where), 200, 7));
+    assert_int_equal(allot_realloc(p, where, 100, 120, &zeroed, &where), 0);
+    assert_true(all_are(allot_ptr(p, where), 100, 7));
+    assert_int_equal(allot_realloc(p, where, 100, 200, &zeroed, &where), ALLOT_E_NOT_ALLOCATED);
+    end(a);
+}
+
 static void align_script(struct fake *f)
 {
     fake_begin(f);
@@ -305,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alloc__realloc_moves_what_was_and_clears_the_rest),
         cmocka_unit_test(test_alloc__realloc_with_a_wrong_old_size_changes_nothing),
+        cmocka_unit_test(test_alloc__realloc_with_a_wrong_old_size_is_not_asked_for),
         cmocka_unit_test(test_alloc__realloc_moves_for_an_alignment_that_does_not_hold),
         cmocka_unit_test(test_alloc__clears_what_is_granted_and_nothing_outside_the_pool),
         cmocka_unit_test(test_alloc__ids_are_no_bytes_to_clear),

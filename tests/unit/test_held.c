@@ -77,6 +77,8 @@ static void test_held__random_run(void **state)
         assert_true(held_generation(&held, t.place) == m->generation);
         assert_true(held_is_frozen(&held, t.place) == m->frozen);
         assert_int_equal(held.frozen, frozen);
+        assert_false(held_has_other_size(&held, t.place, m->size));
+        assert_true(held_has_other_size(&held, t.place, m->size + 1) == (m->generation != 0));
         if (!m->generation) {
             if (!fill && test_random_below(&random, 4))
                 continue;

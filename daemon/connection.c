@@ -52,7 +52,6 @@ struct connection {
     bool kept;               /* by the service manager; */
     unsigned ask;            /* the turn from which it may be asked for it, */
     unsigned ask_gap;        /* after the last time that it did not */
-    bool adopted;            /* and not read yet since a daemon's death */
     bool watches;            /* it is in the list of those who do */
     bool behind;             /* its socket had no room for events */
     struct connection *next_watching;
@@ -273,7 +272,7 @@ void connections_adopt(struct connections *all, int fd, struct session *session)
     }
     connect_session(c, session);
     session->connected = true;
-    c->kept = c->adopted = true;
+    c->kept = true;
     rewind_peek(c);
     take_up_watches(c);
 }
@@ -517,14 +516,14 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
     return true;
 }
 
-/* Whether the frame that an adopted connection begins with was about to be served at too many
- * starts. One that no daemon came to, since another ended it, bears no guilt. */
-static bool is_poisoned(const struct connection *c)
+/* Whether the frame that an adopted session goes on with was about to be served at too many starts.
+ * One that no daemon came to, since another ended it, bears no guilt. */
+static bool is_poisoned(const struct session *s)
 {
-    struct ledger_session *record = &c->session->all->store->ledger.sessions[c->session->slot];
+    struct ledger_session *record = &s->all->store->ledger.sessions[s->slot];
 
-    if (record->first != c->session->next) {
-        record->first = c->session->next;
+    if (record->first != s->next) {
+        record->first = s->next;
         record->starts = 0;
     }
     return ++record->starts >= STARTS_MAX;
@@ -534,16 +533,17 @@ static struct round serve_frames(struct connection *c, unsigned n)
 {
     struct connections *all = c->all;
     struct round round = {.room = CODEC_INFLIGHT_MAX - c->taken};
+    struct session *s = c->session;
     uint64_t received = 0;
 
-    if (c->adopted && is_poisoned(c)) {
+    if (s && s->adopted && is_poisoned(s)) {
         log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
-                  (unsigned long long)c->session->id, (unsigned long long)c->session->next,
-                  STARTS_MAX);
-        service_refuse(&all->service, c->session->next, 0, ALLOT__ERROR__E_INTERNAL);
+                  (unsigned long long)s->id, (unsigned long long)s->next, STARTS_MAX);
+        service_refuse(&all->service, s->next, 0, ALLOT__ERROR__E_INTERNAL);
         round.consume = 1;
     }
-    c->adopted = false;
+    if (s)
+        s->adopted = false;
     for (; round.consume < n && !round.close; round.consume++) {
         const struct mmsghdr *m = &all->in[round.consume];
         if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */

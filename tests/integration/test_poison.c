@@ -104,6 +104,40 @@ static void test_poison__under_the_supervisor(void **state)
     expect_all_goes_on(f, block, others);
 }
 
+/* A client whose connection nobody keeps comes back, and asks again: as the library does. */
+static void test_poison__of_one_that_connects_again(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup setup = {.before_exec = no_core};
+    Allot__Request hello = wire_request(ALLOT__OP__OP_HELLO, 0);
+    unsigned char secret[CODEC_SECRET_SIZE];
+
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&guilty, f->socket);
+    memcpy(secret, guilty.reply->secret.data, sizeof(secret));
+    hello.version_min = hello.version_max = CODEC_VERSION;
+    hello.session = guilty.session;
+    hello.secret.data = secret;
+    hello.secret.len = sizeof(secret);
+    uint64_t block = wire_alloc(&guilty, wire_pool(&guilty, "default"), 1000);
+    uint64_t next = guilty.next;
+    send_poison(&guilty);
+    for (unsigned i = 0; i < STARTS; i++) {
+        check_equal(fixture_end(f), -1);
+        fixture_start(f);
+        wire_close(&guilty);
+        wire_connect(&guilty, f->socket);
+        wire_send(&guilty, &hello);
+        check(wire_receive(&guilty) != NULL);
+        check_equal(guilty.reply->session, hello.session);
+        guilty.next = next;
+        send_poison(&guilty);
+    }
+    uint64_t others = open_holding(&other, f);
+    expect_all_goes_on(f, block, others);
+}
+
 /* The count is of starts in a row with the same request. */
 static void test_poison__what_was_answered_counts_no_more(void **state)
 {
@@ -132,6 +166,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_poison__is_refused_at_the_last_start),
         fixture_test_bare(test_poison__under_the_supervisor),
+        fixture_test_bare(test_poison__of_one_that_connects_again),
         fixture_test_bare(test_poison__what_was_answered_counts_no_more),
     };
 

@@ -88,13 +88,13 @@ static int check_options(const struct allot_options *options)
 /* Before anything else: in a child the table's lock may be another thread's for ever. */
 static int promise(const struct allot_pool *p, size_t n)
 {
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
-    if (!held_promise(&p->session->held, n)) {
+    int r = session_error(p->session);
+
+    if (r == 0 && !held_promise(&p->session->held, n)) {
         errno = ENOMEM;
         return ALLOT_E_SYSTEM;
     }
-    return 0;
+    return r;
 }
 
 /* What an operation counts by: the unit's bytes (IDs have none), and the kind. */
@@ -168,8 +168,9 @@ static int free_one(struct allot_pool *p, Allot__Op op, uint64_t position, uint6
     struct allot_ticket ticket = {.place = pool_place(p, unit.kind, position)};
     uint64_t size;
 
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
+    int r = session_error(p->session);
+    if (r < 0)
+        return r;
     if (__builtin_mul_overflow(count, unit.size, &size))
         return ALLOT_E_NOT_ALLOCATED;
     enum held_step step = held_give(&p->session->held, &ticket, size);
@@ -179,7 +180,7 @@ static int free_one(struct allot_pool *p, Allot__Op op, uint64_t position, uint6
         return ALLOT_E_NOT_ALLOCATED;
     set_positions(&request, &position, 1);
     set_sizes(&request, &count, count ? 1 : 0);
-    int r = run(p, &request, NULL, NULL);
+    r = run(p, &request, NULL, NULL);
     if (step == HELD_ASK)
         held_settle(&p->session->held, &ticket, still_holds(r));
     return r;
@@ -337,12 +338,12 @@ int allot_free_batch(struct allot_pool *p, size_t n, const uint64_t *offsets, in
     int results[ALLOT_BATCH_MAX];
     struct call call = {.values = values, .codes = answers};
     size_t m = 0;
-    int r = 0;
 
     if (n == 0 || n > ALLOT_BATCH_MAX)
         return ALLOT_E_BATCH;
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
+    int r = session_error(p->session);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < n; i++) {
         tickets[i] = (struct allot_ticket){.place = pool_place(p, CODEC_KIND_BYTES, offsets[i])};
         steps[i] = held_give(&p->session->held, &tickets[i], 0);
@@ -409,8 +410,9 @@ static int ticket_of(const struct allot_pool *p, enum codec_kind kind, uint64_t 
 {
     uint64_t place = pool_place(p, kind, position);
 
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
+    int r = session_error(p->session);
+    if (r < 0)
+        return r;
     uint64_t generation = held_generation(&p->session->held, place);
     if (!generation)
         return ALLOT_E_NOT_OWNER;
@@ -455,8 +457,9 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
 {
     uint64_t size = 0;
 
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
+    int r = session_error(p->session);
+    if (r < 0)
+        return r;
     if (ticket->place >> PLACE_POOL_SHIFT != p->number)
         return ALLOT_E_NOT_ALLOCATED;
     switch (held_take(&p->session->held, ticket, &size)) {
@@ -465,8 +468,8 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
     case HELD_NO_MEMORY:
         errno = ENOMEM;
         return ALLOT_E_SYSTEM;
-    case HELD_ASK: {
-        int r = ask(p, ALLOT__OP__OP_ACQUIRE, ticket, &size);
+    case HELD_ASK:
+        r = ask(p, ALLOT__OP__OP_ACQUIRE, ticket, &size);
         if (r == 0 && size & CODEC_VALUE_FROZEN)
             held_freeze(&p->session->held, ticket);
         size &= ~(CODEC_VALUE_FROZEN | CODEC_VALUE_PARCEL);
@@ -476,7 +479,6 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
         if (r < 0)
             return r;
         break;
-    }
     default:
         break;
     }
@@ -490,8 +492,9 @@ int allot_release(struct allot_pool *p, const struct allot_ticket *ticket)
 {
     struct allot_ticket given = *ticket;
 
-    if (!fork_here(p->generation))
-        return ALLOT_E_FORKED;
+    int r = session_error(p->session);
+    if (r < 0)
+        return r;
     if (ticket->place >> PLACE_POOL_SHIFT != p->number || !ticket->generation)
         return ALLOT_E_NOT_ALLOCATED;
     enum held_step step = held_give(&p->session->held, &given, 0);
@@ -499,7 +502,7 @@ int allot_release(struct allot_pool *p, const struct allot_ticket *ticket)
         return 0;
     if (step == HELD_WRONG)
         return ALLOT_E_NOT_ALLOCATED;
-    int r = ask(p, ALLOT__OP__OP_RELEASE, ticket, NULL);
+    r = ask(p, ALLOT__OP__OP_RELEASE, ticket, NULL);
     if (step == HELD_ASK)
         held_settle(&p->session->held, &given, still_holds(r));
     return r;

@@ -208,8 +208,8 @@ static void complete_locked(struct call *call, int result)
 static void break_locked(struct calls *s, int code)
 {
     if (!s->broken) {
-        s->broken = code;
         s->broken_errno = errno;
+        s->broken = code;
     }
     for (uint64_t n = s->oldest; n < s->next; n++) {
         struct call *call = s->waiter[slot(n)];

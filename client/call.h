@@ -4,6 +4,7 @@
 #define ALLOT_CALL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,9 +47,9 @@ struct calls {
     unsigned char secret[CODEC_SECRET_SIZE];
     pthread_mutex_t lock; /* everything below but the leader's part */
     int timeout_ms;
-    bool lost;    /* the connection is; the leader makes another */
-    bool closing; /* a lost connection is not worth another any more */
-    int broken;   /* why nothing works any more, or 0 */
+    bool lost;         /* the connection is; the leader makes another */
+    bool closing;      /* a lost connection is not worth another any more */
+    atomic_int broken; /* why nothing works any more, or 0; read without the lock, too */
     int broken_errno;
     bool led;            /* some thread receives, */
     bool takes_fd;       /* and has room for a descriptor */

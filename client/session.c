@@ -89,10 +89,10 @@ int allot_set_timeout(struct allot *a, int timeout_ms)
 {
     if (timeout_ms == 0 || timeout_ms < -1)
         return ALLOT_E_INVALID;
-    if (!fork_here(a->generation))
-        return ALLOT_E_FORKED;
-    calls_set_timeout(&a->calls, timeout_ms);
-    return 0;
+    int r = session_error(a);
+    if (r == 0)
+        calls_set_timeout(&a->calls, timeout_ms);
+    return r;
 }
 
 int allot_ping(struct allot *a)

@@ -3,7 +3,9 @@
 #ifndef ALLOT_SESSION_H
 #define ALLOT_SESSION_H
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,6 +36,16 @@ struct allot_pool {
     struct allot *session;
     struct allot_pool *next;
 };
+
+/* FORKED in a child, what has ended the session, else 0. */
+static inline int session_error(const struct allot *a)
+{
+    int r = fork_here(a->generation) ? atomic_load(&a->calls.broken) : ALLOT_E_FORKED;
+
+    if (r == ALLOT_E_SYSTEM)
+        errno = a->calls.broken_errno;
+    return r;
+}
 
 /* FORKED in a child, else the call. */
 static inline int session_call(struct allot *a, Allot__Request *request, struct call *call)

@@ -215,7 +215,9 @@ void watch_deinit(struct allot *a)
 
 int allot_fd(struct allot *a, int *ret_fd)
 {
-    return fork_here(a->generation) ? calls_poll(&a->calls, ret_fd) : ALLOT_E_FORKED;
+    int r = session_error(a);
+
+    return r < 0 ? r : calls_poll(&a->calls, ret_fd);
 }
 
 /* A watch of which something was left out, once all before that is told. */

@@ -368,10 +368,124 @@ static void test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last(void
     expect_no_failure();
 }
 
+/* The block that the process holds, twice: what is only counted here is told as well. */
+#define HELD 16u
+
+static void grant_one(struct fake *f)
+{
+    uint64_t position = HELD;
+    uint64_t generation = 1;
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    reply.number = f->request->number;
+    reply.count = 1;
+    reply.n_values = reply.n_generations = 1;
+    reply.values = &position;
+    reply.generations = &generation;
+    fake_send(f, &reply, -1);
+}
+
+static struct allot_ticket hold_one(struct allot_pool *p)
+{
+    struct allot_ticket t;
+    uint64_t offset;
+
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(offset, HELD);
+    assert_int_equal(allot_ticket(p, HELD, &t), 0);
+    assert_int_equal(allot_acquire(p, &t, &offset, NULL), 0);
+    return t;
+}
+
+static int visit_pool(void *ctx, const struct allot_pool_info *info)
+{
+    (void)ctx;
+    (void)info;
+    return 0;
+}
+
+static int visit_tag(void *ctx, const struct allot_tag_info *info)
+{
+    (void)ctx;
+    (void)info;
+    return 0;
+}
+
+static int visit_session(void *ctx, const struct allot_session_info *info)
+{
+    (void)ctx;
+    (void)info;
+    return 0;
+}
+
+static int visit_name(void *ctx, const struct allot_name_info *info)
+{
+    (void)ctx;
+    (void)info;
+    return 0;
+}
+
+static void told(void *ctx, const struct allot_event *event)
+{
+    (void)ctx;
+    (void)event;
+}
+
+/* Every call that can fail, on a session that is at its end for this process. 0, or which of them
+ * does not say `code`. */
+static unsigned differs(struct allot *a, struct allot_pool *p, struct allot_ticket t, int code)
+{
+    struct allot_pool *pool;
+    uint64_t number = HELD;
+    int fd;
+    const int codes[] = {
+        allot_ping(a),
+        allot_set_timeout(a, 1000),
+        allot_attach(a, NULL, ALLOT_READ, &pool),
+        allot_add_memory(p, 1, &number),
+        allot_alloc(p, 1, NULL, &number),
+        allot_realloc(p, HELD, 100, 200, NULL, &number),
+        allot_usable_size(p, HELD, &number),
+        allot_free(p, HELD),
+        allot_free_sized(p, HELD, 100),
+        allot_alloc_batch(p, 1, &number, NULL, &number, NULL),
+        allot_free_batch(p, 1, &number, NULL),
+        allot_alloc_pages(p, 1, NULL, &number),
+        allot_alloc_pages_at(p, 4096, 1, NULL),
+        allot_free_pages(p, 4096, 1),
+        allot_alloc_ids(p, 1, NULL, &number),
+        allot_alloc_ids_at(p, 1, 1, NULL),
+        allot_free_ids(p, 1, 1),
+        allot_ticket(p, HELD, &t),
+        allot_id_ticket(p, 1, &t),
+        allot_acquire(p, &t, &number, NULL),
+        allot_release(p, &t),
+        allot_send(p, &t, 0, 1000),
+        allot_freeze(p, &t),
+        allot_publish(p, "name", &t, 0),
+        allot_lookup(p, "name", NULL, NULL, NULL),
+        allot_unpublish(p, "name"),
+        allot_list_names(p, NULL, visit_name, NULL),
+        allot_watch(p, NULL, told, NULL, &number),
+        allot_fd(a, &fd),
+        allot_process(a),
+        allot_list_pools(a, visit_pool, NULL),
+        allot_list_tags(a, 1, visit_tag, NULL),
+        allot_list_sessions(a, visit_session, NULL),
+    };
+
+    for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i] != code || number != HELD)
+            return i + 1;
+    return 0;
+}
+
 /* Its first answers are such that another try may mend it. */
 static void full_script(struct fake *f)
 {
     fake_begin(f);
+    grant_one(f);
     fake_hang_up(f);
     fake_accept_again(f);
     fake_refuse(f, 0, ALLOT__ERROR__E_LIMIT);
@@ -383,17 +497,15 @@ static void full_script(struct fake *f)
 
 static void test_end__a_daemon_that_lost_the_session_ends_it(void **state)
 {
-    uint64_t offset = 1;
-
     (void)state;
     fake_start(&fake, full_script);
     struct allot *a = open_session();
     struct allot_pool *p = attach_default(a);
-    strcpy(allot_ptr(p, 16), "kept");
+    struct allot_ticket t = hold_one(p);
+    strcpy(allot_ptr(p, HELD), "kept");
     assert_int_equal(allot_ping(a), ALLOT_E_POOL_GONE);
-    assert_int_equal(allot_alloc(p, 100, NULL, &offset), ALLOT_E_POOL_GONE);
-    assert_int_equal(offset, 1);
-    assert_string_equal(allot_ptr(p, 16), "kept");
+    assert_int_equal(differs(a, p, t, ALLOT_E_POOL_GONE), 0);
+    assert_string_equal(allot_ptr(p, HELD), "kept");
     allot_close(a);
     expect_no_failure();
 }
@@ -452,6 +564,7 @@ static void test_end__columns_of_the_wrong_length_end_the_session(void **state)
 static void fork_script(struct fake *f)
 {
     fake_begin(f);
+    grant_one(f);
     for (int i = 0; i < 2; i++) {
         int parent = f->fd;
         fake_hello(f);
@@ -463,21 +576,22 @@ static void fork_script(struct fake *f)
 
 /* In a child: which of the promises does not hold, 0 when all do. `page` is of the parent's
  * mapping. */
-static int child(struct allot *a, struct allot_pool *p, void *page, const char *path)
+static int child(struct allot *a, struct allot_pool *p, struct allot_ticket t, void *page,
+                 const char *path)
 {
     struct allot *own = NULL;
-    uint64_t offset = 16;
     int fds[2];
 
-    if (allot_ping(a) != ALLOT_E_FORKED || allot_alloc(p, 1, NULL, &offset) != ALLOT_E_FORKED)
-        return 1;
-    if (allot_ptr(p, 16) || allot_set_timeout(a, 1) != ALLOT_E_FORKED)
+    unsigned which = differs(a, p, t, ALLOT_E_FORKED);
+    if (which)
+        return 10 + (int)which;
+    if (allot_ptr(p, HELD) || allot_const_ptr(p, HELD) || allot_offset(p, page))
         return 2;
     if (msync(page, 4096, MS_ASYNC) == 0)
         return 6; /* something is mapped there */
     if (allot_open(&own, path) != 0 || allot_ping(own) != 0)
         return 3;
-    if (allot_ping(a) != ALLOT_E_FORKED || allot_ptr(p, 16))
+    if (allot_ping(a) != ALLOT_E_FORKED || allot_ptr(p, HELD))
         return 4;
     allot_detach(p);
     allot_close(a);
@@ -502,21 +616,22 @@ static void test_end__a_child_has_no_session_but_can_open_one(void **state)
     fake_start(&fake, fork_script);
     struct allot *a = open_session();
     struct allot_pool *p = attach_default(a);
+    struct allot_ticket t = hold_one(p);
     void *page = allot_ptr(p, 4096);
-    strcpy(allot_ptr(p, 16), "kept");
+    strcpy(allot_ptr(p, HELD), "kept");
 
     pid_t pid = fork();
     if (pid == 0)
-        _exit(child(a, p, page, fake.path));
+        _exit(child(a, p, t, page, fake.path));
     expect_child_is_content(pid);
 
     pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0)
-        _exit(child(a, p, page, fake.path));
+        _exit(child(a, p, t, page, fake.path));
     expect_child_is_content(pid);
 
     assert_int_equal(allot_ping(a), 0);
-    assert_string_equal(allot_ptr(p, 16), "kept");
+    assert_string_equal(allot_ptr(p, HELD), "kept");
     allot_close(a);
     expect_no_failure();
 }

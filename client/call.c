@@ -218,6 +218,7 @@ static void break_locked(struct calls *s, int code)
         s->pending[slot(n)] = false;
     }
     s->oldest = s->next;
+    calls_ring_locked(s, 1);
 }
 
 static bool is_pending_locked(const struct calls *s, uint64_t number)
@@ -322,6 +323,17 @@ static int send_again_locked(struct calls *s)
     return r > 0 ? ALLOT_E_DISCONNECTED : r;
 }
 
+/* Closes what is no use any more; whoever leads next makes another. */
+static void lose_locked(struct calls *s)
+{
+    calls_unpoll_connection_locked(s);
+    connection_close(&s->connection);
+    s->lost = true;
+    calls_ring_locked(s, RETRY_MIN_NS);
+    if (s->closing)
+        break_locked(s, ALLOT_E_DISCONNECTED);
+}
+
 /* The leader's step while the connection is lost: another one, or DISCONNECTED when the deadline
  * has passed. Where the daemon does not know the session, nobody ever will again. */
 static int reconnect_locked(struct calls *s, uint64_t deadline)
@@ -336,28 +348,22 @@ static int reconnect_locked(struct calls *s, uint64_t deadline)
     s->totals.bytes_sent += totals.bytes_sent;
     s->totals.bytes_received += totals.bytes_received;
     s->totals.calls += totals.calls;
-    if (r == ALLOT_E_DISCONNECTED)
+    if (r == ALLOT_E_DISCONNECTED) {
+        calls_ring_locked(s, RETRY_MAX_NS); /* nobody may be left to lead */
         return r;
+    }
+    s->lost = false;
     if (r == 0)
         r = calls_poll_connection_locked(s);
     if (r == 0)
         r = send_again_locked(s);
-    s->lost = r == ALLOT_E_DISCONNECTED;
-    if (r < 0 && !s->lost)
+    if (r == ALLOT_E_DISCONNECTED)
+        lose_locked(s);
+    else if (r < 0)
         break_locked(s, r == ALLOT_E_SESSION ? ALLOT_E_POOL_GONE : r);
     if (s->queue)
         wake(s->queue);
     return 0;
-}
-
-/* Closes what is no use any more; whoever leads next makes another. */
-static void lose_locked(struct calls *s)
-{
-    connection_close(&s->connection);
-    s->lost = true;
-    calls_ring_locked(s, RETRY_MIN_NS);
-    if (s->closing)
-        break_locked(s, ALLOT_E_DISCONNECTED);
 }
 
 /* The leader's step: one frame, another connection, TIMEOUT or DISCONNECTED. Whatever else fails
@@ -423,10 +429,9 @@ int calls_receive(struct calls *s)
         (void)!read(s->timer_fd, &expirations, sizeof(expirations));
     while (!s->led && !s->broken) {
         if (s->lost) {
-            if (reconnect_locked(s, deadline_in(RECONNECT_MS)) == 0)
-                continue;
-            calls_ring_locked(s, RETRY_MAX_NS);
-            break;
+            if (reconnect_locked(s, deadline_in(RECONNECT_MS)) < 0)
+                break;
+            continue;
         }
         struct pollfd p = {.fd = s->connection.fd, .events = POLLIN};
         if (poll(&p, 1, 0) <= 0)

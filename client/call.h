@@ -122,6 +122,8 @@ int calls_receive_reply(struct calls *s, uint64_t deadline, Allot__Reply **ret, 
 
 /* Puts a new connection into the epoll, if there is one. SYSTEM. */
 int calls_poll_connection_locked(struct calls *s);
+/* Before it is closed. */
+void calls_unpoll_connection_locked(struct calls *s);
 void calls_close_poll(struct calls *s);
 
 #endif

@@ -24,10 +24,16 @@ int calls_poll_connection_locked(struct calls *s)
 {
     struct epoll_event event = {.events = EPOLLIN};
 
-    /* One that is closed has left the epoll by itself. */
     if (s->poll_fd < 0)
         return 0;
     return epoll_ctl(s->poll_fd, EPOLL_CTL_ADD, s->connection.fd, &event) < 0 ? ALLOT_E_SYSTEM : 0;
+}
+
+void calls_unpoll_connection_locked(struct calls *s)
+{
+    /* Closing alone would not do where a child has the socket, too. */
+    if (s->poll_fd >= 0)
+        (void)epoll_ctl(s->poll_fd, EPOLL_CTL_DEL, s->connection.fd, NULL);
 }
 
 void calls_ring_locked(struct calls *s, uint64_t after_ns)

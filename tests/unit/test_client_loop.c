@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program with an event loop of its own: whoever loses the connection, and whoever makes another,
+ * allot_fd() becomes readable when there is something to do, and not otherwise.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "fake_session.h"
+
+#define DEADLINE_MS 10000
+
+/* The script tells that it has come so far, and is told to go on. */
+static int reached[2];
+static int go_on[2];
+
+static void signal_to(const int fds[2])
+{
+    if (write(fds[1], "x", 1) != 1)
+        abort();
+}
+
+static void wait_for(const int fds[2])
+{
+    char byte;
+
+    if (read(fds[0], &byte, 1) != 1)
+        abort();
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return pipe(reached) < 0 || pipe(go_on) < 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        close(reached[i]);
+        close(go_on[i]);
+    }
+    return 0;
+}
+
+static int descriptor(struct allot *a)
+{
+    int fd;
+
+    assert_int_equal(allot_fd(a, &fd), 0);
+    return fd;
+}
+
+static bool is_readable(int fd, int timeout_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, timeout_ms) == 1;
+}
+
+static void process_until_quiet(struct allot *a, int fd)
+{
+    for (unsigned i = 0; i < 10 && is_readable(fd, 0); i++)
+        assert_int_equal(allot_process(a), 0);
+    assert_false(is_readable(fd, 0));
+}
+
+/* Another thread, in a call, has begun to connect again; what this one was rung for is consumed. */
+static void lose_to_a_call(struct allot *a, int fd, struct pinger *t)
+{
+    process_until_quiet(a, fd);
+    t->a = a;
+    pthread_create(&t->thread, NULL, ping_thread, t);
+    wait_for(reached);
+    assert_true(is_readable(fd, DEADLINE_MS));
+    process_until_quiet(a, fd);
+}
+
+static void lost_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_receive(f);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    signal_to(reached);
+    wait_for(go_on);
+    fake_refuse(f, 0, ALLOT__ERROR__E_SESSION);
+    fake_hang_up(f);
+}
+
+static void test_loop__is_told_that_another_threads_call_ended_the_session(void **state)
+{
+    struct pinger t;
+
+    (void)state;
+    fake_start(&fake, lost_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    int fd = descriptor(a);
+    lose_to_a_call(a, fd, &t);
+    signal_to(go_on);
+    pthread_join(t.thread, NULL);
+    assert_int_equal(t.code, ALLOT_E_POOL_GONE);
+    assert_true(is_readable(fd, DEADLINE_MS));
+    assert_int_equal(allot_process(a), ALLOT_E_POOL_GONE);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void silent_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_receive(f);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    signal_to(reached);
+    fake_check(f, !fake_receive(f)); /* not answered until the client gives up */
+    fake_hang_up(f);
+    do
+        fake_accept_again(f); /* it waits for less than this thread may need */
+    while (recv(f->fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT) == 0);
+    fake_welcome(f);
+    signal_to(reached);
+    fake_end(f);
+}
+
+static void test_loop__connects_where_another_thread_gave_up(void **state)
+{
+    struct pinger t;
+
+    (void)state;
+    fake_start(&fake, silent_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    int fd = descriptor(a);
+    assert_int_equal(allot_set_timeout(a, 200), 0);
+    lose_to_a_call(a, fd, &t);
+    pthread_join(t.thread, NULL);
+    assert_int_equal(t.code, ALLOT_E_DISCONNECTED);
+    while (!is_readable(reached[0], 0)) {
+        assert_true(is_readable(fd, DEADLINE_MS));
+        assert_int_equal(allot_process(a), 0);
+    }
+    process_until_quiet(a, fd);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void again_script(struct fake *f)
+{
+    fake_begin(f);
+    wait_for(go_on);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_welcome(f);
+    fake_end(f);
+}
+
+/* A child has the old socket still, which stays readable. */
+static void test_loop__is_quiet_where_a_child_has_the_lost_socket(void **state)
+{
+    (void)state;
+    fake_start(&fake, again_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    int fd = descriptor(a);
+    process_until_quiet(a, fd);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(fake.fd); /* it is the daemon's */
+        pause();
+        _exit(0);
+    }
+    signal_to(go_on);
+    assert_int_equal(allot_ping(a), 0);
+    process_until_quiet(a, fd);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
+#define HANG_UPS 100u
+
+/* Some of these come before what is sent again, and some after it. */
+static void dying_again_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_receive(f);
+    fake_hang_up(f);
+    for (unsigned i = 0; i < HANG_UPS; i++) {
+        fake_accept_again(f);
+        fake_welcome(f);
+        fake_hang_up(f);
+    }
+    fake_accept_again(f);
+    fake_welcome(f);
+    fake_end(f);
+}
+
+static void test_loop__connections_lost_while_asking_again_are_closed(void **state)
+{
+    (void)state;
+    unsigned descriptors = count_descriptors();
+    fake_start(&fake, dying_again_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    int fd = descriptor(a);
+    assert_int_equal(allot_ping(a), 0);
+    process_until_quiet(a, fd);
+    allot_close(a);
+    expect_no_failure();
+    assert_int_equal(count_descriptors(), descriptors);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            test_loop__is_told_that_another_threads_call_ended_the_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loop__connects_where_another_thread_gave_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_loop__is_quiet_where_a_child_has_the_lost_socket,
+                                        setup, teardown),
+        cmocka_unit_test(test_loop__connections_lost_while_asking_again_are_closed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -53,7 +53,7 @@ extern "C" {
 #define ALLOT_E_OVERLAP       (-2)  /* the range overlaps one that is already managed or taken */
 #define ALLOT_E_NO_MEMORY     (-3)  /* no free range is large enough, or no metadata memory */
 #define ALLOT_E_NOT_ALLOCATED (-4)  /* nothing of that position and size is allocated */
-#define ALLOT_E_NOT_OWNER     (-5)  /* it is allocated, but not to this session */
+#define ALLOT_E_NOT_OWNER     (-5)  /* it is allocated, but this session does not hold it */
 #define ALLOT_E_NO_POOL       (-6)  /* no such pool */
 #define ALLOT_E_DENIED        (-7)  /* the pool's access rule does not give this right */
 #define ALLOT_E_QUOTA         (-8)  /* the user's quota in this pool does not allow it */

@@ -25,6 +25,7 @@ _Static_assert(
         ALLOT_E_HELLO == -ALLOT__ERROR__E_HELLO && ALLOT_E_VERSION == -ALLOT__ERROR__E_VERSION &&
         ALLOT_E_SEQUENCE == -ALLOT__ERROR__E_SEQUENCE && ALLOT_E_LIMIT == -ALLOT__ERROR__E_LIMIT &&
         ALLOT_E_INTERNAL == -ALLOT__ERROR__E_INTERNAL &&
+        ALLOT_E_SHARED == -ALLOT__ERROR__E_SHARED && ALLOT_E_SESSION == -ALLOT__ERROR__E_SESSION &&
         ALLOT_E_FROZEN == -ALLOT__ERROR__E_FROZEN &&
         ALLOT_E_DEADLINE == -ALLOT__ERROR__E_DEADLINE &&
         ALLOT_E_EXISTS == -ALLOT__ERROR__E_EXISTS && ALLOT_E_NO_NAME == -ALLOT__ERROR__E_NO_NAME,
@@ -57,7 +58,7 @@ const char *allot_strerror(int code)
     case ALLOT_E_NOT_ALLOCATED:
         return "nothing of that position and size is allocated";
     case ALLOT_E_NOT_OWNER:
-        return "the allocation belongs to another session";
+        return "it is allocated, but this session does not hold it";
     case ALLOT_E_NO_POOL:
         return "no such pool";
     case ALLOT_E_DENIED:

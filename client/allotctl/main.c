@@ -51,16 +51,26 @@ const char *argp_program_version = "allotctl " ALLOT_VERSION;
 
 static const char doc[] =
     "Looks at allotd, the shared-memory allocator, and asks it for things by hand.\v"
-    "Commands:\n"
-    "  status [--json]            pools, tags and sessions\n"
-    "  ping [-c COUNT]            round trips, and how long they took\n"
-    "  alloc SIZE...              blocks of bytes\n"
-    "  pages COUNT [--at OFFSET]  whole pages\n"
-    "  ids COUNT [--at ID]        numbers\n"
-    "  shell                      these, and free, realloc, usable, line by line\n"
-    "\n"
-    "alloc, pages and ids hold what they got until their input ends or a signal comes. SIZE takes "
-    "K, M, G, T. See allotctl(1).";
+    "alloc, pages, ids and lookup hold what they got until their input ends or a signal comes. "
+    "SIZE takes K, M, G, T. See allotctl(1).";
+
+/* Puts the commands before the last part of `doc`. argp frees what it did not give. */
+static char *describe(int key, const char *text, void *input)
+{
+    char *described = NULL;
+    size_t size;
+    FILE *f = key == ARGP_KEY_HELP_POST_DOC ? open_memstream(&described, &size) : NULL;
+
+    (void)input;
+    if (!f)
+        return (char *)(uintptr_t)text;
+    fputs("Commands (COMMAND --help tells its arguments):\n", f);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(f, "  %-11s%s\n", commands[i].name, commands[i].what);
+    fprintf(f, "\n%s", text);
+    fclose(f);
+    return described;
+}
 
 static const struct argp_option options[] = {
     {"socket", 's', "SOCKET", 0,
@@ -220,7 +230,8 @@ int command_run(struct context *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
     /* In order, so that a command's own options stay with it. */
-    static const struct argp argp = {options, parse_option, "COMMAND [ARGUMENT...]", doc, 0, 0, 0};
+    static const struct argp argp = {
+        options, parse_option, "COMMAND [ARGUMENT...]", doc, 0, describe, 0};
     struct arguments arguments = {.context = {.pool_name = "default"}};
 
     argp_err_exit_status = EXIT_WRONG_USE;

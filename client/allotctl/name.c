@@ -99,11 +99,13 @@ static int print_name(void *ctx, const struct allot_name_info *info)
     return 0;
 }
 
+/* *ctx: whether all that there was is told. */
 static void print_event(void *ctx, const struct allot_event *event)
 {
     static const char *const kinds[] = {"?", "state", "complete", "appeared", "changed", "gone"};
+    bool *complete = ctx;
 
-    (void)ctx;
+    *complete |= event->kind == ALLOT_COMPLETE;
     printf("%-8s  %8" PRIu64, kinds[event->kind <= ALLOT_GONE ? event->kind : 0], event->sequence);
     if (event->ticket.place)
         printf("  %s  0x%" PRIx64, kind_text(&event->ticket), position_of(&event->ticket));
@@ -114,16 +116,17 @@ static void print_event(void *ctx, const struct allot_event *event)
 int command_watch(struct context *c, int argc, char **argv)
 {
     uint64_t watch;
-    struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.events = POLLIN}};
+    struct pollfd p[] = {{.events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
     char dropped[512];
+    bool complete = false;
 
     if (argc > 2)
         return complain("watch", "usage: watch [PREFIX]");
-    int r = allot_watch(c->pool, argc == 2 ? argv[1] : NULL, print_event, NULL, &watch);
+    int r = allot_watch(c->pool, argc == 2 ? argv[1] : NULL, print_event, &complete, &watch);
     if (r == 0)
-        r = allot_fd(c->session, &p[1].fd);
-    while (r == 0 && (poll(p, 2, -1) > 0 || errno == EINTR)) {
-        if (p[0].revents && read(STDIN_FILENO, dropped, sizeof(dropped)) <= 0)
+        r = allot_fd(c->session, &p[0].fd);
+    while (r == 0 && (poll(p, complete ? 2 : 1, -1) > 0 || errno == EINTR)) {
+        if (p[1].revents && read(STDIN_FILENO, dropped, sizeof(dropped)) <= 0)
             break;
         r = allot_process(c->session);
     }

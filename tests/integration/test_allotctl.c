@@ -418,6 +418,12 @@ static void test_allotctl__refusals_end_with_1(void **state)
         {"pages 1 --at 1", "pages: invalid parameter"},
         {"ids 2 --at 1000", "ids: invalid parameter"},
         {"ids --free 7 1", "ids: nothing of that position"},
+        {"publish a 0", "publish: invalid parameter"},
+        {"publish a\x7f 1", "publish: invalid parameter"},
+        {"publish a --at 16", "publish: it is allocated, but this session does not hold it"},
+        {"unpublish nothing", "nothing: nothing of that name is published"},
+        {"lookup nothing", "nothing: nothing of that name is published"},
+        {"-p missing watch", "missing: no such pool"},
         {"-p missing alloc 1", "missing: no such pool"},
         {"--pool=nobody alloc 1", "nobody: permission denied"},
         {"-p readers alloc 1", "readers: permission denied"},
@@ -434,6 +440,31 @@ static void test_allotctl__refusals_end_with_1(void **state)
         check(output[0] == 0);
     }
     check_equal(allotctl(f, "ping", ""), 0);
+}
+
+static void test_allotctl__names(void **state)
+{
+    struct fixture *f = *state;
+
+    check_equal(allotctl(f, "publish one/1 5000", ""), 0);
+    expect_text(output, "one/1: offset 0x");
+    check_equal(allotctl(f, "publish one/1 6000", ""), 1);
+    expect_text(errors, "publish: the name is taken");
+    check_equal(allotctl(f, "publish one/1 6000 --replace", ""), 0);
+    check_equal(allotctl(f, "lookup one/1 two", ""), 1);
+    expect_text(output, "one/1: bytes, 0x");
+    expect_text(output, ", 6000\nheld");
+    expect_text(errors, "two: nothing of that name is published");
+    check_equal(allotctl(f, "names o", ""), 0);
+    expect_text(output, "6000");
+    /* What there is is told in any case, also where the input has ended already. */
+    check_equal(allotctl(f, "watch one/", ""), 0);
+    expect_text(output, "state");
+    expect_text(output, "appeared");
+    expect_text(output, "complete");
+    check_equal(allotctl(f, "unpublish one/1", ""), 0);
+    check_equal(allotctl(f, "names", ""), 0);
+    check(strstr(output, "one/1") == NULL);
 }
 
 static void test_allotctl__wrong_use_ends_with_2(void **state)
@@ -467,6 +498,16 @@ static void test_allotctl__wrong_use_ends_with_2(void **state)
         "ids",
         "ids -1",
         "ids 1 --at x",
+        "publish a",
+        "publish a x",
+        "publish a 1 2",
+        "publish a 1 --at 16",
+        "publish a --at x",
+        "publish a 1 --replaces",
+        "unpublish",
+        "lookup",
+        "names a b",
+        "watch a b",
         "status --xml",
         "status --json now",
         "ping -c",
@@ -526,7 +567,8 @@ static void test_allotctl__words_that_need_no_daemon(void **state)
     check_equal(allotctl(f, "--version", ""), 0);
     expect_text(output, "allotctl ");
     check_equal(allotctl(f, "--help", ""), 0);
-    expect_text(output, "ids COUNT [--at ID]");
+    expect_text(output, "\n  ids        numbers\n");
+    expect_text(output, "\n  watch      what becomes of names, until input ends\n");
     check_equal(allotctl(f, "pages --help", ""), 0);
     expect_text(output, "usage: pages COUNT [--at OFFSET] | --free OFFSET COUNT\n");
 }
@@ -549,6 +591,7 @@ int main(void)
         allotctl_test(test_allotctl__the_shell_goes_on_after_a_failure_and_tells_it),
         allotctl_test(test_allotctl__a_refusal_names_what_would_be_granted),
         allotctl_test(test_allotctl__refusals_end_with_1),
+        allotctl_test(test_allotctl__names),
         allotctl_test(test_allotctl__wrong_use_ends_with_2),
         allotctl_test(test_allotctl__grants_are_held_until_the_input_ends_or_a_signal_comes),
         allotctl_test(test_allotctl__the_daemons_death_is_told),

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -405,6 +406,115 @@ static void test_end__a_stopped_client_keeps_its_blocks(void **state)
     wire_close(&w);
 }
 
+/* Becomes another program, which has the socket only where `keeps` says so. */
+struct becoming {
+    const char *socket;
+    bool keeps;
+    int in[2];
+    int out[2];
+};
+
+static void become_another(void *ctx)
+{
+    const struct becoming *b = ctx;
+    char program[] = "/bin/cat";
+    char *const words[] = {program, NULL};
+
+    wire_open(&w, b->socket);
+    wire_alloc(&w, wire_pool(&w, "default"), 1000);
+    check(fcntl(w.fd, F_SETFD, b->keeps ? 0 : FD_CLOEXEC) == 0);
+    check(dup2(b->in[0], STDIN_FILENO) == STDIN_FILENO);
+    check(dup2(b->out[1], STDOUT_FILENO) == STDOUT_FILENO);
+    execv(program, words);
+}
+
+/* Another program in the same process: the daemon is told of a closed socket at most. */
+static void outlive_exec(const struct fixture *f, bool keeps)
+{
+    struct becoming b = {.socket = f->socket, .keeps = keeps};
+    Allot__SessionInfo info;
+    char byte = 'x';
+
+    wire_open(&w, f->socket);
+    check(pipe2(b.in, O_CLOEXEC) == 0 && pipe2(b.out, O_CLOEXEC) == 0);
+    pid_t pid = child_start(become_another, &b);
+    check(write(b.in[1], &byte, 1) == 1);
+    check(read(b.out[0], &byte, 1) == 1); /* it is another program now */
+    do
+        check_equal(wire_sessions(&w, w.session + 1, &info), 2);
+    while (info.connected && !keeps);
+    check_equal(info.pid, pid);
+    check_equal(info.allocations, 1);
+    check_equal(info.connected, keeps);
+    close(b.in[1]);
+    child_join(pid);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_wait_sessions(&w, 1);
+    close(b.in[0]);
+    close(b.out[0]);
+    close(b.out[1]);
+    wire_close(&w);
+}
+
+static void test_end__another_program_holds_what_the_process_held(void **state)
+{
+    outlive_exec(*state, true);
+    outlive_exec(*state, false);
+}
+
+struct passing {
+    const char *socket;
+    int pair[2];
+};
+
+static void pass_on(void *ctx)
+{
+    const struct passing *p = ctx;
+    struct wire to = {.fd = p->pair[1], .reply_fd = -1};
+
+    wire_open(&w, p->socket);
+    wire_alloc(&w, wire_pool(&w, "default"), 1000);
+    wire_send_with_fds(&to, &w.next, sizeof(w.next), &w.fd, 1);
+    pause();
+}
+
+/* The session is the process's that opened it, whoever has its socket. */
+static void test_end__a_socket_passed_on_ends_with_who_opened_it(void **state)
+{
+    const struct fixture *f = *state;
+    struct passing p = {.socket = f->socket};
+    static struct wire passed;
+    uint64_t next;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = &next, .iov_len = sizeof(next)};
+    struct msghdr m = {.msg_iov = &part,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof(control.bytes)};
+    int fd;
+
+    wire_open(&w, f->socket);
+    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p.pair) == 0);
+    pid_t pid = child_start(pass_on, &p);
+    check(recvmsg(p.pair[0], &m, MSG_CMSG_CLOEXEC) == sizeof(next));
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+    wire_adopt(&passed, fd);
+    passed.next = next;
+    check_equal(wire_ping(&passed), ALLOT__ERROR__E_OK);
+    check_equal(wire_pool_info(&w, "default")->blocks, 1);
+    child_kill(pid);
+    wire_expect_end(&passed);
+    wire_wait_live(&w, "default", 0, 0, 0);
+    wire_wait_sessions(&w, 1);
+    wire_close(&passed);
+    close(p.pair[0]);
+    close(p.pair[1]);
+    wire_close(&w);
+}
+
 static void test_end__goodbye_frees_before_it_answers(void **state)
 {
     const struct fixture *f = *state;
@@ -444,6 +554,8 @@ int main(int argc, char **argv)
         plain(test_end__closed_socket_keeps_blocks_until_the_process_ends),
         plain(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
         plain(test_end__a_stopped_client_keeps_its_blocks),
+        plain(test_end__another_program_holds_what_the_process_held),
+        plain(test_end__a_socket_passed_on_ends_with_who_opened_it),
         plain(test_end__goodbye_frees_before_it_answers),
         fallback(test_clients__one),
         fallback(test_clients__eight),
@@ -452,6 +564,8 @@ int main(int argc, char **argv)
         fallback(test_end__closed_socket_keeps_blocks_until_the_process_ends),
         fallback(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
         fallback(test_end__a_stopped_client_keeps_its_blocks),
+        fallback(test_end__another_program_holds_what_the_process_held),
+        fallback(test_end__a_socket_passed_on_ends_with_who_opened_it),
         fallback(test_end__goodbye_frees_before_it_answers),
     };
 

@@ -29,6 +29,8 @@ kept=$(sed -n 's/^#define NOTIFY_FDS_MAX //p' "$top/daemon/notify.h")
   fail "the descriptor store is smaller than what the daemon keeps"
 [ "$(setting RestartSec) $(setting StartLimitIntervalSec)" = "0 0" ] ||
   fail "restarts are delayed or limited"
+[ "$(setting FileDescriptorStorePreserve)" = yes ] || fail "a stop empties the descriptor store"
+[ "$(setting OOMPolicy)" = continue ] || fail "the daemon ends for others' want of memory"
 slice=$top/systemd/$(setting Slice)
 if ! grep -q '^MemoryMax=' "$slice" || grep -q '^Memory\(Max\|High\)=' "$service"; then
   fail "the memory limit belongs to the slice: on the service it would not count after a restart"

@@ -348,6 +348,46 @@ static void test_resume__the_store_is_lost(void **state)
     allot_close(a);
 }
 
+/* ---- how many are kept ---- */
+
+#define CLIENTS_KEPT 256u
+#define CROWD        (CLIENTS_KEPT + 4u)
+
+static unsigned count_kept(struct fixture *f)
+{
+    unsigned count = 0;
+
+    fixture_take_notifications(f);
+    for (unsigned i = 0; i < f->n_stored; i++)
+        count += strncmp(f->stored[i].name, "client-", 7) == 0;
+    return count;
+}
+
+/* Others than the first that hold something connect again. */
+static void test_resume__not_more_than_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup setup = {.keep_clients = true};
+    static struct wire crowd[CROWD];
+
+    fixture_open(f, &setup);
+    fixture_start(f);
+    for (unsigned i = 0; i < CROWD; i++) {
+        wire_open(&crowd[i], f->socket);
+        wire_alloc(&crowd[i], wire_pool(&crowd[i], "default"), 100);
+    }
+    check_equal(count_kept(f), CLIENTS_KEPT);
+    fixture_kill(f);
+    fixture_start(f);
+    for (unsigned i = 0; i < CROWD; i++) {
+        if (i < CLIENTS_KEPT)
+            check_equal(wire_ping(&crowd[i]), ALLOT__ERROR__E_OK);
+        else
+            wire_expect_end(&crowd[i]);
+        wire_close(&crowd[i]);
+    }
+}
+
 /* ---- who may take a session up ---- */
 
 static Allot__Error resume(struct wire *v, const char *socket, uint64_t session,
@@ -444,6 +484,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_resume__the_same_connection),
         fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__the_store_is_lost),
+        fixture_test_bare(test_resume__not_more_than_are_kept),
         fixture_test(test_resume__by_whom),
         fixture_test_bare(test_resume__daemon_killed_connections_kept),
         fixture_test_bare(test_resume__daemon_killed_nothing_kept),

@@ -105,6 +105,39 @@ static void test_references__of_a_dead_session_only(void **state)
     check_empty(w);
 }
 
+static Allot__Error publish(struct world *w, unsigned i, uint32_t uid, struct ticket t)
+{
+    struct pool_operation o = operation(w, 0, ALLOT__OP__OP_PUBLISH, t.place, 0);
+    char name[16];
+
+    snprintf(name, sizeof(name), "%u", i);
+    o.generation = t.generation;
+    o.name = name;
+    o.replace = true;
+    o.uid = uid;
+    return run(w, &o, 0);
+}
+
+static void test_names__of_a_full_pool_are_replaced(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+
+    w->config.names_quota = NAMES_MAX - 1;
+    pool_configure(&w->pool, &w->config);
+    for (unsigned i = 0; i < NAMES_MAX - 1; i++)
+        assert_int_equal(publish(w, i, UID, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(publish(w, NAMES_MAX, UID, t), ALLOT__ERROR__E_QUOTA);
+    assert_int_equal(publish(w, NAMES_MAX, UID + 1, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(publish(w, NAMES_MAX + 1, UID + 1, t), ALLOT__ERROR__E_LIMIT);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(publish(w, i, UID, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(reopen(w), 0);
+    assert_int_equal(publish(w, NAMES_MAX, UID + 1, t), ALLOT__ERROR__E_OK);
+    assert_int_equal(publish(w, NAMES_MAX + 1, UID + 1, t), ALLOT__ERROR__E_LIMIT);
+    assert_int_equal(w->pool.names.live, NAMES_MAX);
+}
+
 static void test_references__frozen_for_good(void **state)
 {
     struct world *w = *state;
@@ -279,6 +312,7 @@ int main(void)
         pool_test(test_references__stale_forged_and_foreign_tickets),
         pool_test(test_references__of_a_dead_session_only),
         pool_test(test_references__frozen_for_good),
+        pool_test(test_names__of_a_full_pool_are_replaced),
         pool_test(test_references__generations_of_two_pools_differ),
         pool_test(test_parcels__outlive_the_sender),
         pool_test(test_parcels__of_anyone_go_to_the_first),

@@ -74,7 +74,7 @@ struct connection {
  * are short, so that those who say nothing lock nobody out for long. */
 #define HELLO_MS 1000u
 
-/* Starts of the daemon at which a frame may be the first to be served of its socket before it is
+/* Starts of the daemon at which a frame may be the first to be served of its session before it is
  * taken for what ends the daemon: a request must not do that for ever. */
 #define STARTS_MAX 8u
 

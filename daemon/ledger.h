@@ -176,7 +176,7 @@ struct ledger_session {
     _Atomic uint32_t ended; /* goodbye was said or the process is gone: what it holds is void */
     unsigned char secret[CODEC_SECRET_SIZE];
     _Atomic uint32_t attached; /* LEDGER_ATTACHED() bits of what it attached for */
-    uint32_t starts;           /* of the daemon in a row that found `first` first on its socket */
+    uint32_t starts;           /* of the daemon in a row that found `first` first of its session */
     uint64_t first;
 };
 

@@ -118,7 +118,7 @@ void calls_deinit(struct calls *s)
 void calls_deinit_inherited(struct calls *s)
 {
     connection_close_inherited(&s->connection);
-    calls_close_poll(s);
+    /* The epoll and its timer cannot be told from what the child may have at their numbers. */
 }
 
 void calls_closing(struct calls *s)

@@ -3,6 +3,7 @@
  * What ends a call without its answer, and a session: the deadline, the daemon's death or garbage,
  * a fork.
  */
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -577,7 +578,7 @@ static void fork_script(struct fake *f)
 /* In a child: which of the promises does not hold, 0 when all do. `page` is of the parent's
  * mapping. */
 static int child(struct allot *a, struct allot_pool *p, struct allot_ticket t, void *page,
-                 const char *path)
+                 int poll_fd)
 {
     struct allot *own = NULL;
     int fds[2];
@@ -589,12 +590,16 @@ static int child(struct allot *a, struct allot_pool *p, struct allot_ticket t, v
         return 2;
     if (msync(page, 4096, MS_ASYNC) == 0)
         return 6; /* something is mapped there */
-    if (allot_open(&own, path) != 0 || allot_ping(own) != 0)
+    if (allot_open(&own, fake.path) != 0 || allot_ping(own) != 0)
         return 3;
     if (allot_ping(a) != ALLOT_E_FORKED || allot_ptr(p, HELD))
         return 4;
+    if (dup2(STDERR_FILENO, poll_fd) != poll_fd)
+        return 7;
     allot_detach(p);
     allot_close(a);
+    if (fcntl(poll_fd, F_GETFD) < 0)
+        return 8; /* it is the child's by now */
     if (pipe(fds) < 0 || allot_ping(own) != 0 || write(fds[1], "x", 1) != 1)
         return 5;
     allot_close(own);
@@ -618,16 +623,18 @@ static void test_end__a_child_has_no_session_but_can_open_one(void **state)
     struct allot_pool *p = attach_default(a);
     struct allot_ticket t = hold_one(p);
     void *page = allot_ptr(p, 4096);
+    int poll_fd;
+    assert_int_equal(allot_fd(a, &poll_fd), 0);
     strcpy(allot_ptr(p, HELD), "kept");
 
     pid_t pid = fork();
     if (pid == 0)
-        _exit(child(a, p, t, page, fake.path));
+        _exit(child(a, p, t, page, poll_fd));
     expect_child_is_content(pid);
 
     pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0)
-        _exit(child(a, p, t, page, fake.path));
+        _exit(child(a, p, t, page, poll_fd));
     expect_child_is_content(pid);
 
     assert_int_equal(allot_ping(a), 0);

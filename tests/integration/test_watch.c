@@ -3,7 +3,6 @@
  * Watching names: what a watcher is told adds up to what is published, whoever is slow, and
  * whoever dies.
  */
-#include <grp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -366,73 +364,6 @@ static void test_watch__ended_for_good(void **state)
     wire_close(&other);
 }
 
-#define NOBODY      65534
-#define ACCESS(all) "[daemon]\nworkers = 2\n[pool default]\naccess = uid:root=write *=" all "\n"
-
-struct outsider {
-    const char *socket;
-    struct gate watching;
-    struct gate outside; /* its right is gone, and a name has appeared */
-    struct gate silent;
-};
-
-static void watch_from_outside(void *ctx)
-{
-    const struct outsider *o = ctx;
-
-    check(setgroups(0, NULL) == 0);
-    check(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
-    wire_open(&w, o->socket);
-    uint32_t pool = wire_attach(&w, "default", ALLOT__ACCESS__ACCESS_READ, NULL);
-    check_equal(ask(&w, ALLOT__OP__OP_WATCH, pool, "", 0), ALLOT__ERROR__E_OK);
-    check(wire_receive(&w) != NULL);
-    check_equal(w.reply->n_events, 2);
-    gate_signal(&o->watching);
-    gate_wait(&o->outside);
-    for (unsigned i = 0; i < 300; i++)
-        check_equal(wire_ping(&w), ALLOT__ERROR__E_OK); /* which takes no frame but its answer */
-    check_equal(wire_item(&w, ALLOT__OP__OP_NAMES, pool, 0, 0, 0, NULL), ALLOT__ERROR__E_DENIED);
-    check_equal(wire_item(&w, ALLOT__OP__OP_WATCH, pool, 0, 0, 0, NULL), ALLOT__ERROR__E_DENIED);
-    gate_signal(&o->silent);
-    check(wire_receive(&w) != NULL);
-    check_equal(w.reply->n_events, 2); /* what came meanwhile, too */
-}
-
-/* A right that is taken away takes the events along. */
-static void test_watch__by_who_may_read_no_more(void **state)
-{
-    struct fixture *f = *state;
-    static const struct fixture_setup setup = {.config = ACCESS("read")};
-    struct outsider o = {.socket = f->socket};
-    struct publisher p;
-
-    if (geteuid() != 0) {
-        check(!getenv("CI"));
-        fprintf(stderr, "skipped: only root can be somebody else\n");
-        skip();
-    }
-    fixture_open(f, &setup);
-    fixture_start(f);
-    fixture_open_to_all(f);
-    gate_open(&o.watching);
-    gate_open(&o.outside);
-    gate_open(&o.silent);
-    publisher_open(&p, f->socket);
-    pid_t pid = child_start(watch_from_outside, &o);
-    gate_wait(&o.watching);
-    fixture_reload(f, ACCESS("none"));
-    publish(&p, 1);
-    gate_signal(&o.outside);
-    gate_wait(&o.silent);
-    fixture_reload(f, ACCESS("read"));
-    publish(&p, 2);
-    child_join(pid);
-    gate_close(&o.watching);
-    gate_close(&o.outside);
-    gate_close(&o.silent);
-    allot_close(p.session);
-}
-
 static void test_watch__bad_input(void **state)
 {
     struct fixture *f = *state;
@@ -477,7 +408,6 @@ int main(int argc, char **argv)
         fixture_test_bare(test_watch__daemon_killed_nothing_kept),
         fixture_test(test_watch__on_another_connection),
         fixture_test_bare(test_watch__ended_for_good),
-        fixture_test_bare(test_watch__by_who_may_read_no_more),
         fixture_test(test_watch__bad_input),
     };
 

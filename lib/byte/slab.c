@@ -39,6 +39,7 @@
 #define SPLIT       8u   /* classes a power of two */
 #define ALIGN_SLACK 64u  /* a size below it may get a class of twice as much */
 #define NOINLINE    __attribute__((noinline))
+#define HOT         __attribute__((aligned(64))) /* in as few cache lines as can be */
 #define UNLIKELY(x) __builtin_expect(x, 0)
 
 static inline struct slabs *slabs_of(const struct allot_byte *b)
@@ -201,7 +202,7 @@ static bool slab_make(struct slabs *h, uint32_t class)
     slab = slab_table_add(&h->table, pos);
     slab->size = size;
     slab->inverse = UINT32_MAX / size + 1;
-    slab->span = (uint16_t)(size - (class ? h->class_size[class - 1] : 0));
+    slab->span = size - (class ? h->class_size[class - 1] : 0);
     slab->count = (uint16_t)count;
     slab->class = (uint16_t) class;
     slab->recent_pos = pos;
@@ -232,12 +233,6 @@ static NOINLINE int slab_unused(struct slabs *h, struct slab *slab)
 }
 
 /* Slots. */
-
-/* Those of few are all in the first word of the map. */
-static inline bool has_one_word(const struct slab *slab)
-{
-    return slab->count <= 64;
-}
 
 static inline uint64_t slot_pos(const struct slab *slab, uint32_t slot)
 {
@@ -278,7 +273,7 @@ static inline struct slab *choose(bool first, struct slab *a, struct slab *b)
 static NOINLINE int word_emptied(struct slabs *h, struct slab *slab, const uint64_t *word)
 {
     slab->summary &= ~(UINT64_C(1) << (word - slab->map));
-    if (has_one_word(slab) || !slab->summary)
+    if (slab_is_large(slab) || !slab->summary)
         list_remove(h, slab);
     return 0;
 }
@@ -445,28 +440,39 @@ static NOINLINE int alloc_any(struct slabs *h, uint64_t size, uint64_t align, ui
 
     if (c == NO_CLASS || (h->partial[c] == &h->table.none && !slab_make(h, c)))
         return inner_alloc(h, inner_size(h, size, c), align, ret_pos);
-    if (has_one_word(h->partial[c]))
+    if (slab_is_large(h->partial[c]))
         return alloc_large(h, h->partial[c], ret_pos);
     return alloc_small(h, h->partial[c], ret_pos);
 }
 
-static int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
+/* More than the small classes have. */
+static NOINLINE int alloc_above(struct slabs *h, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
-    struct slabs *h = slabs_of(b);
-    uint64_t granules = granules_of(size), *word, map, bit;
     struct slab *slab;
 
-    if (granules > granules_of(SLAB_BLOCK_MAX))
+    if (size > SLAB_BLOCK_MAX)
         return inner_alloc(h, size, align, ret_pos);
-    slab = h->partial[h->class_of[granules]];
+    slab = h->partial[h->class_of[granules_of(size)]];
+    if (!slab->map[0] || !aligns(slab, align))
+        return alloc_any(h, size, align, ret_pos);
+    return alloc_large(h, slab, ret_pos);
+}
+
+static HOT int slab_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint64_t *ret_pos)
+{
+    struct slabs *h = slabs_of(b);
+    uint64_t *word, map, bit;
+    struct slab *slab;
+
+    if (UNLIKELY(size > SLAB_SMALL_MAX))
+        return alloc_above(h, size, align, ret_pos);
+    slab = h->partial[h->class_of[granules_of(size)]];
     if (UNLIKELY(!aligns(slab, align)))
         return alloc_any(h, size, align, ret_pos);
-    if (has_one_word(slab))
-        return alloc_large(h, slab, ret_pos);
     word = slab->recent_word;
     map = *word;
     bit = slab->recent_bit;
-    if (!(map & bit))
+    if (UNLIKELY(!(map & bit)))
         return slab->summary ? alloc_small(h, slab, ret_pos) : alloc_any(h, size, align, ret_pos);
     *ret_pos = slab->recent_pos;
     return slot_take(h, slab, word, map ^ bit);
@@ -525,7 +531,7 @@ static inline int dealloc_in(struct slabs *h, struct slab *slab, uint64_t pos)
 {
     uint32_t slot;
 
-    if (has_one_word(slab))
+    if (slab_is_large(slab))
         return dealloc_large(h, slab, pos);
     if (!slot_at(slab, pos, &slot))
         return ALLOT_E_NOT_ALLOCATED;
@@ -567,7 +573,7 @@ static NOINLINE int dealloc_other(struct slabs *h, uint64_t pos, uint64_t size, 
                                    : dealloc_any(h, pos, size, align, slab);
 }
 
-static int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
+static HOT int slab_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct slabs *h = slabs_of(b);
     struct slab *slab = h->last;

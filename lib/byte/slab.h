@@ -9,8 +9,9 @@
 
 #include "slabtable.h"
 
-#define SLAB_BLOCK_MAX (SLAB_SIZE / 4) /* the largest class */
-#define SLAB_CLASSES   64u             /* room for them */
+#define SLAB_SMALL_MAX (SLAB_SIZE / 64) /* the largest class of 64 slots a slab or more */
+#define SLAB_BLOCK_MAX (SLAB_SIZE / 4)  /* the largest class */
+#define SLAB_CLASSES   64u              /* room for them */
 
 struct slabs {
     struct allot_byte base;
@@ -24,6 +25,12 @@ struct slabs {
     uint8_t class_of[SLAB_BLOCK_MAX / SLAB_GRANULE + 1]; /* by size in granules, rounded up */
     struct slab_table table;
 };
+
+/* True if one word of map is enough for the slots. */
+static inline bool slab_is_large(const struct slab *slab)
+{
+    return slab->size > SLAB_SMALL_MAX;
+}
 
 int slabs_check(const struct allot_byte *b);
 int slabs_dump(const struct allot_byte *b, allot_visit_fn *visit, void *ctx);

@@ -21,13 +21,13 @@ static int check_slab(struct slabs *h, const struct slab *slab)
     CHECK(slab->span == slab->size - (c ? h->class_size[c - 1] : 0));
     CHECK(h->inner->ops->usable_size(h->inner, slab->pos, &size) == 0 && size == SLAB_SIZE);
     for (uint32_t word = 0; word < SLAB_WORDS; word++) {
-        CHECK(slab->count <= 64 || !slab->map[word] == !(slab->summary >> word & 1));
+        CHECK(slab_is_large(slab) || !slab->map[word] == !(slab->summary >> word & 1));
         for (uint64_t bits = slab->map[word]; bits; bits &= bits - 1)
             free++;
         if (slab->count < (word + 1) * 64)
             CHECK(!(slab->map[word] >> (slab->count > word * 64 ? slab->count % 64 : 0)));
     }
-    CHECK(slab->count <= 64 || SLAB_WORDS == 64 || !(slab->summary >> SLAB_WORDS % 64));
+    CHECK(slab_is_large(slab) || SLAB_WORDS == 64 || !(slab->summary >> SLAB_WORDS % 64));
     CHECK(slab->users && slab->users + free == slab->count + (uint32_t)(h->spare[c] == slab));
     return 0;
 }
@@ -85,7 +85,8 @@ int slabs_check(const struct allot_byte *b)
         }
     }
     CHECK(count == h->table.count && filled == h->filled);
-    CHECK(!has_free(&h->table.none) && !h->table.none.span && h->table.none.count > 64 &&
+    CHECK(h->class_size[h->class_of[SLAB_SMALL_MAX / SLAB_GRANULE]] == SLAB_SMALL_MAX);
+    CHECK(!has_free(&h->table.none) && !h->table.none.span && !h->table.none.size &&
           !h->table.none.users);
     for (const struct slab *slab = h->table.unused; slab; slab = slab->next)
         CHECK(++count <= described);

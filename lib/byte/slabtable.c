@@ -120,8 +120,7 @@ bool slab_table_init(struct slab_table *t, const struct allot_meta *meta)
     *t = (struct slab_table){.meta = *meta};
     if (!resize_buckets(t, BUCKETS_FIRST))
         return false;
-    t->none = (struct slab){
-        .pos = NO_POS, .count = UINT16_MAX, .recent_pos = NO_POS, .recent_word = t->none.map};
+    t->none = (struct slab){.pos = NO_POS, .recent_pos = NO_POS, .recent_word = t->none.map};
     forget(t);
     return true;
 }

@@ -30,15 +30,15 @@ struct slab {
     struct slab *next; /* the list of slabs with a free slot, or of descriptions not in use */
     struct slab *prev; /* that of the list's head says nothing */
     struct slab *chain;
-    uint32_t size;    /* the class's, as are inverse, span and count */
+    uint64_t span;    /* requests of the class are above size - span */
+    uint32_t size;    /* the class's, as are span, inverse and count */
     uint32_t inverse; /* 2^32 / size, rounded up: the reciprocal */
-    uint16_t span;    /* requests of the class are above size - span */
     uint16_t count;   /* of slots */
     uint16_t class;
     uint32_t users;           /* used slots, and 1 if it is its class's spare */
     uint64_t map[SLAB_WORDS]; /* a set bit is a free slot */
-    /* Where there are more words than one: which of them are not 0, and the slot that was found
-     * last, which alloc tries first and dealloc need not find again. */
+    /* Of a small class alone: which words are not 0, and the slot that was found last, which alloc
+     * tries first and dealloc need not find again. */
     uint64_t summary;
     uint64_t recent_pos;
     uint64_t *recent_word;

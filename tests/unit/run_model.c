@@ -397,9 +397,9 @@ struct model_place {
     uint64_t origin, units, scale, shift;
 };
 
-/* `seed` is for the message only: the run follows from `run_seed`. */
+/* `seed` is for the message only: the run follows from `random`. */
 static void model_open(struct model *m, const struct allot_id_ops *ops, struct model_place place,
-                       uint64_t seed, uint64_t run_seed)
+                       uint64_t seed, const struct test_random *random)
 {
     memset(m, 0, sizeof(*m));
     m->ops = ops;
@@ -412,7 +412,7 @@ static void model_open(struct model *m, const struct allot_id_ops *ops, struct m
     m->state = calloc(1, place.units);
     if (!m->state)
         abort();
-    test_random_init(&m->random, run_seed);
+    m->random = *random;
     test_meta_init(&m->meta);
     MODEL_TRUE(m, ops->create(&m->meta.meta, &m->a) == 0);
     model_segments(m);
@@ -431,13 +431,13 @@ static void model_close(struct model *m)
 
 /* A whole run; filling and draining take turns, so that it is full and empty now and then. */
 static void model_play(const struct allot_id_ops *ops, struct model_place place, uint64_t seed,
-                       uint64_t run_seed)
+                       const struct test_random *random)
 {
     struct model m;
     uint64_t turn = place.units < 1000 ? 200 : 3000;
     unsigned fill = 50;
 
-    model_open(&m, ops, place, seed, run_seed);
+    model_open(&m, ops, place, seed, random);
     for (uint64_t i = 1; i <= MODEL_PLAY_STEPS; i++) {
         if (i % turn == 0)
             fill = 20 + (unsigned)test_random_below(&m.random, 76);
@@ -456,11 +456,13 @@ static void model_play(const struct allot_id_ops *ops, struct model_place place,
 static uint64_t model_play_faults(const struct allot_id_ops *ops, struct model_place place,
                                   uint64_t seed)
 {
+    struct test_random random;
     uint64_t refusals = 0;
     struct model m;
 
+    test_random_init(&random, seed);
     for (uint64_t n = 1;; n++) {
-        model_open(&m, ops, place, seed, seed);
+        model_open(&m, ops, place, seed, &random);
         m.meta.fail_in = n;
         for (uint64_t i = 0; i < 500; i++)
             model_step(&m, i < 250 ? 70 : 30);
@@ -472,7 +474,7 @@ static uint64_t model_play_faults(const struct allot_id_ops *ops, struct model_p
             break;
     }
 
-    model_open(&m, ops, place, seed, seed);
+    model_open(&m, ops, place, seed, &random);
     for (uint64_t i = 0; i < 20000; i++) {
         m.meta.fail_always = i / 100 % 2 == 0;
         model_step(&m, i / 1000 % 2 ? 70 : 30);
@@ -539,7 +541,32 @@ void run_model_play(const struct allot_id_ops *ops, uint64_t units_max, uint64_t
     for (uint64_t done = 0; done < steps; done += MODEL_PLAY_STEPS) {
         uint64_t units = done < steps * 3 / 5 ? 1 + test_random_below(&random, 256)
                                               : 300 + test_random_below(&random, 10000);
+        struct model_place place = model_place(&random, units_max, units);
+        struct test_random run;
 
-        model_play(ops, model_place(&random, units_max, units), seed, test_random_next(&random));
+        test_random_init(&run, test_random_next(&random));
+        model_play(ops, place, seed, &run);
     }
+}
+
+void run_model_bytes(const struct allot_id_ops *ops, uint64_t units_max, const unsigned char *bytes,
+                     size_t size)
+{
+    struct test_random random = {0};
+    struct model m;
+    uint64_t units;
+    unsigned fill;
+
+    test_random_bytes(&random, bytes, size);
+    units = 1 + test_random_below(&random, 256);
+    fill = (unsigned)test_random_below(&random, 101);
+    model_open(&m, ops, model_place(&random, units_max, units), 0, &random);
+    while (m.random.left) {
+        if (test_random_below(&m.random, 16) == 1)
+            m.meta.fail_in = 1 + test_random_below(&m.random, 4);
+        model_step(&m, fill);
+        model_compare(&m, m.a);
+    }
+    model_rebuild(&m);
+    model_close(&m);
 }

@@ -2,16 +2,17 @@
 /*
  * Bins: free runs by size, for TLSF.
  *
- * Two levels of classes as in the paper: up to 32 KiB one bin for each multiple of 16 bytes, above
- * it 32 bins for each power of two; a bitmap of the bins that are not empty, under a one-word
- * summary, finds the next of them by two bit scans.
+ * Two levels of classes as in the paper: up to 128 KiB one bin for each multiple of 16 bytes, above
+ * it 32 bins for each power of two; a bitmap of the bins that are not empty, under a summary of
+ * three words, finds the next of them by two bit scans.
  *
  * A bin of one size is a doubly linked list. A wide bin is a trie over the node indices that is
  * also a heap by size: its root is its largest run. So an own-bin look is one comparison, a
  * request for exactly the largest run is never lost to rounding, and no number of runs in one bin
  * makes anything slower than the 32 levels that an index can have.
  *
- * Invariant: bit b of the map is set exactly when head[b] is not 0. Bin 0 stays empty.
+ * Invariants: bit b of the map is set exactly when head[b] is not 0, bit w of the summary when word
+ * w of the map is not. Bin 0 stays empty.
  */
 #ifndef ALLOT_BYTE_BINS_H
 #define ALLOT_BYTE_BINS_H
@@ -20,23 +21,26 @@
 
 #include "nodes.h"
 
-#define BINS_EXACT     2048u /* bins below are of one size, bin * 16 bytes */
-#define BINS_EXACT_LOG 11u
+#define BINS_EXACT     8192u /* bins below are of one size, bin * 16 bytes */
+#define BINS_EXACT_LOG 13u
+#define BINS_EXACT_END ((uint64_t)BINS_EXACT * NODE_GRANULE) /* sizes below have such a bin */
 #define BINS_SPLIT_LOG 5u
 #define BINS_SPLIT     (1u << BINS_SPLIT_LOG)
 #define BINS_GRANULES  59u /* log2 of the largest size, 2^63 bytes, in granules */
 #define BINS_COUNT     (BINS_EXACT + BINS_SPLIT * (BINS_GRANULES - BINS_EXACT_LOG + 1))
 #define BINS_WORDS     ((BINS_COUNT + 63) / 64)
+#define BINS_SUMMARY   ((BINS_WORDS + 63) / 64)
 
 struct bins {
-    uint64_t summary;
+    uint64_t summary[BINS_SUMMARY];
     uint64_t map[BINS_WORDS];
     uint32_t head[BINS_COUNT];
 };
 
 static inline void bins_clear(struct bins *b)
 {
-    b->summary = 0;
+    for (uint32_t i = 0; i < BINS_SUMMARY; i++)
+        b->summary[i] = 0;
     for (uint32_t i = 0; i < BINS_WORDS; i++)
         b->map[i] = 0;
     for (uint32_t i = 0; i < BINS_COUNT; i++)
@@ -63,11 +67,15 @@ static inline uint32_t bins_up(const struct bins *b, uint32_t bin)
     uint64_t bits = b->map[word] & (~UINT64_C(0) << (bin % 64));
 
     if (!bits) {
-        uint64_t words = b->summary & (~UINT64_C(1) << word);
+        uint32_t part = word / 64;
+        uint64_t words = b->summary[part] & (~UINT64_C(1) << (word % 64));
 
-        if (!words)
-            return 0;
-        word = (uint32_t)__builtin_ctzll(words);
+        while (!words) {
+            if (++part == BINS_SUMMARY)
+                return 0;
+            words = b->summary[part];
+        }
+        word = part * 64 + (uint32_t)__builtin_ctzll(words);
         bits = b->map[word];
     }
     return word * 64 + (uint32_t)__builtin_ctzll(bits);
@@ -80,11 +88,15 @@ static inline uint32_t bins_down(const struct bins *b, uint32_t bin)
     uint64_t bits = b->map[word] & (~UINT64_C(0) >> (63 - bin % 64));
 
     if (!bits) {
-        uint64_t words = b->summary & ((UINT64_C(1) << word) - 1);
+        uint32_t part = word / 64;
+        uint64_t words = b->summary[part] & ((UINT64_C(1) << (word % 64)) - 1);
 
-        if (!words)
-            return 0;
-        word = 63u - (uint32_t)__builtin_clzll(words);
+        while (!words) {
+            if (!part)
+                return 0;
+            words = b->summary[--part];
+        }
+        word = part * 64 + 63u - (uint32_t)__builtin_clzll(words);
         bits = b->map[word];
     }
     return word * 64 + 63u - (uint32_t)__builtin_clzll(bits);
@@ -115,18 +127,24 @@ static inline uint64_t bins_largest(const struct bins *b, const struct node *at)
 
 static inline void bins_fill(struct bins *b, uint32_t bin)
 {
-    b->map[bin / 64] |= UINT64_C(1) << (bin % 64);
-    b->summary |= UINT64_C(1) << (bin / 64);
+    uint32_t word = bin / 64;
+    uint64_t bits = b->map[word];
+
+    if (__builtin_expect(!bits, 0))
+        b->summary[word / 64] |= UINT64_C(1) << (word % 64);
+    b->map[word] = bits | UINT64_C(1) << (bin % 64);
 }
 
-/* Clears the bit of a bin that is empty now, and was not. No branch: which of both is as good as
- * random. */
+/* Clears the bit of a bin that was not empty, if it is now. No branch: which of both is as good as
+ * random. That a whole word becomes empty is rare. */
 static inline void bins_drain(struct bins *b, uint32_t bin, bool is_empty)
 {
-    uint64_t bits = b->map[bin / 64] ^ (uint64_t)is_empty << (bin % 64);
+    uint32_t word = bin / 64;
+    uint64_t bits = b->map[word] ^ (uint64_t)is_empty << (bin % 64);
 
-    b->map[bin / 64] = bits;
-    b->summary ^= (uint64_t)(bits == 0) << (bin / 64);
+    b->map[word] = bits;
+    if (__builtin_expect(!bits, 0))
+        b->summary[word / 64] ^= UINT64_C(1) << (word % 64);
 }
 
 /* Puts `i` where its size says on the way that its index says, lowest bit first; whom it displaces

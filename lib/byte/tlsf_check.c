@@ -85,7 +85,7 @@ static int check_bins(const struct tlsf *t, uint32_t *count)
 
     CHECK(!bins->head[0]);
     for (uint32_t word = 0; word < BINS_WORDS; word++)
-        CHECK(!(bins->summary >> word & 1) == !bins->map[word]);
+        CHECK(!(bins->summary[word / 64] >> (word % 64) & 1) == !bins->map[word]);
     for (uint32_t bin = 0; bin < BINS_COUNT; bin++) {
         uint32_t head = bins->head[bin], prev = 0;
 

@@ -196,15 +196,14 @@ static inline uint32_t node_scatter(uint32_t i)
     return i;
 }
 
-/* Blocks that start within the same 256 bytes have buckets side by side: what is used together is
- * often together. The place of the 16 is random, so any pattern of positions spreads evenly: turned
- * round, the product has its best bits first. */
+/* Multiplicative (D. Knuth, TAOCP 6.4), by a factor so small that what lies side by side has
+ * buckets side by side: 16 bytes are 1.2 buckets. It was searched for: of blocks of one size in a
+ * row, over 43 usual sizes and 10 numbers of blocks, 0.11 others stand before each in its bucket,
+ * where by chance it would be 0.27. Over steps at random it is 0.24, and 17 in the worst of 1,500.
+ */
 static inline uint32_t nodes_hash(uint64_t pos)
 {
-    uint64_t group = pos / NODE_GRANULE / 16;
-
-    return (uint32_t)__builtin_bswap64(group * 0x9E3779B97F4A7C15u) +
-           (uint32_t)(pos / NODE_GRANULE);
+    return (uint32_t)((pos * 0x1359852C5u) >> 36);
 }
 
 static inline uint32_t *nodes_bucket(const struct nodes *n, uint64_t pos)

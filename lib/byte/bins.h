@@ -211,16 +211,12 @@ static __attribute__((noinline)) void bins_remove_wide(struct bins *b, struct no
     bins_drain(b, bin, !b->head[bin]);
 }
 
-/* `size` is the run's, whose neighbours say so already. 0, so that who calls it last need not come
- * back. */
-static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint64_t size)
+/* The inserting ones return 0, so that who calls them last need not come back. */
+static inline int bins_insert_exact(struct bins *b, struct node *at, uint32_t i, uint32_t bin)
 {
-    uint32_t bin = bins_of(size), head;
-
-    if (bin >= BINS_EXACT)
-        return bins_insert_wide(b, at, i, bin);
     /* The links of at[0] are written to, never read. */
-    head = b->head[bin];
+    uint32_t head = b->head[bin];
+
     at[i].link[0] = 0;
     at[i].link[1] = head;
     at[head].link[0] = i;
@@ -229,22 +225,33 @@ static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint6
     return 0;
 }
 
-/* `size` is what the run had when it was inserted. */
-static inline void bins_remove(struct bins *b, struct node *at, uint32_t i, uint64_t size)
+static inline void bins_remove_exact(struct bins *b, struct node *at, uint32_t i, uint32_t bin)
 {
-    uint32_t bin = bins_of(size), prev, next, *link;
+    uint32_t prev = at[i].link[0], next = at[i].link[1], *link = &b->head[bin];
 
-    if (bin >= BINS_EXACT) {
-        bins_remove_wide(b, at, i, bin);
-        return;
-    }
-    prev = at[i].link[0];
-    next = at[i].link[1];
     at[next].link[0] = prev;
-    link = &b->head[bin];
     link = prev ? &at[prev].link[1] : link;
     *link = next;
     bins_drain(b, bin, !(prev | next));
+}
+
+/* `size` is the run's, whose neighbours say so already. */
+static inline int bins_insert(struct bins *b, struct node *at, uint32_t i, uint64_t size)
+{
+    uint32_t bin = bins_of(size);
+
+    return bin < BINS_EXACT ? bins_insert_exact(b, at, i, bin) : bins_insert_wide(b, at, i, bin);
+}
+
+/* `size` is what the run had when it was inserted. */
+static inline void bins_remove(struct bins *b, struct node *at, uint32_t i, uint64_t size)
+{
+    uint32_t bin = bins_of(size);
+
+    if (bin < BINS_EXACT)
+        bins_remove_exact(b, at, i, bin);
+    else
+        bins_remove_wide(b, at, i, bin);
 }
 
 /* Takes the first run out of a bin of one size that is not empty. */

@@ -256,10 +256,10 @@ static inline void nodes_spread(struct nodes *n, uint32_t ahead)
         nodes_split_bucket(n);
 }
 
-/* As nodes_add_block(), after nodes_spread(). */
-static inline void nodes_link_block(struct nodes *n, uint32_t i)
+/* As nodes_add_block(), after nodes_spread(). `pos` is the node's. */
+static inline void nodes_link_block(struct nodes *n, uint32_t i, uint64_t pos)
 {
-    uint32_t *bucket = nodes_bucket(n, n->at[i].pos);
+    uint32_t *bucket = nodes_bucket(n, pos);
 
     n->used++;
     n->at[i].link[0] = *bucket;
@@ -269,7 +269,7 @@ static inline void nodes_link_block(struct nodes *n, uint32_t i)
 static inline void nodes_add_block(struct nodes *n, uint32_t i)
 {
     nodes_spread(n, 1);
-    nodes_link_block(n, i);
+    nodes_link_block(n, i, n->at[i].pos);
 }
 
 /* `link`, which names `i`, as from nodes_find(). */

@@ -31,6 +31,8 @@
 #define ALIGNED_TRIES 64
 #define READY_MAX     64 /* bounds the buckets that are split at once */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOINLINE      static __attribute__((noinline))
+#define UNLIKELY(x)   __builtin_expect(x, 0)
 #define POSITION_END  (UINT64_C(1) << 63)
 
 static struct tlsf *tlsf_of(const struct allot_byte *b)
@@ -94,40 +96,39 @@ static void tlsf_destroy(struct allot_byte *b)
 }
 
 /* Free runs, by size or by position. What alloc and dealloc call last returns their 0, so that they
- * need not come back and save no registers. */
+ * need not come back and save no registers. While by_position there is no top, so that every run is
+ * larger than it: what is common makes one test for both. */
 
-static inline uint64_t run_size(const struct tlsf *t, uint32_t i)
+/* A run that is larger than the top. */
+NOINLINE int run_insert_first(struct tlsf *t, uint32_t i, uint64_t size)
 {
-    return i == t->top ? t->top_size : node_size(t->nodes.at, i);
+    uint32_t top = t->top;
+    uint64_t top_size = t->top_size;
+
+    if (t->by_position) {
+        tree_insert(t->nodes.at, &t->runs, i);
+        return 0;
+    }
+    t->top = i;
+    t->top_size = size;
+    return top ? bins_insert(&t->bins, t->nodes.at, top, top_size) : 0;
 }
 
 /* `size` is the run's. */
 ALWAYS_INLINE int run_insert(struct tlsf *t, uint32_t i, uint64_t size)
 {
-    struct node *at = t->nodes.at;
-    uint32_t top = t->top;
-    uint64_t top_size = t->top_size;
-
-    if (__builtin_expect(t->by_position, 0)) {
-        tree_insert(at, &t->runs, i);
-        return 0;
-    }
-    if (size > top_size) {
-        t->top = i;
-        t->top_size = size;
-        i = top;
-        size = top_size;
-    }
-    return i ? bins_insert(&t->bins, at, i, size) : 0;
+    if (UNLIKELY(size > t->top_size))
+        return run_insert_first(t, i, size);
+    return bins_insert(&t->bins, t->nodes.at, i, size);
 }
 
 /* `size` is what the run had when it was inserted. */
-static inline void run_remove(struct tlsf *t, uint32_t i, uint64_t size)
+NOINLINE void run_remove(struct tlsf *t, uint32_t i, uint64_t size)
 {
     if (i == t->top) {
         t->top = 0;
         t->top_size = 0;
-    } else if (__builtin_expect(t->by_position, 0)) {
+    } else if (t->by_position) {
         tree_remove(t->nodes.at, &t->runs, i);
     } else {
         bins_remove(&t->bins, t->nodes.at, i, size);
@@ -135,10 +136,9 @@ static inline void run_remove(struct tlsf *t, uint32_t i, uint64_t size)
 }
 
 /* For a run that is not the top. */
-static __attribute__((noinline)) int run_rebin(struct tlsf *t, uint32_t i, uint64_t old_size,
-                                               uint64_t size)
+NOINLINE int run_rebin(struct tlsf *t, uint32_t i, uint64_t old_size, uint64_t size)
 {
-    if (__builtin_expect(t->by_position, 0))
+    if (UNLIKELY(t->by_position))
         return 0;
     bins_remove(&t->bins, t->nodes.at, i, old_size);
     return run_insert(t, i, size);
@@ -151,6 +151,22 @@ static inline int run_resize(struct tlsf *t, uint32_t i, uint64_t old_size, uint
         return run_rebin(t, i, old_size, size);
     t->top_size = size;
     return 0;
+}
+
+/* Whether a run of `size` and the ones it is joined from are in bins of one size. None is the top
+ * then, as all of them are smaller. */
+static inline bool joins_exactly(const struct tlsf *t, uint64_t size)
+{
+    return !UNLIKELY(size > t->top_size || size >= BINS_EXACT_END);
+}
+
+/* As run_resize(), for a run that has been joined. */
+ALWAYS_INLINE int run_grow(struct tlsf *t, uint32_t i, uint64_t old_size, uint64_t size)
+{
+    if (!joins_exactly(t, size))
+        return run_resize(t, i, old_size, size);
+    bins_remove_exact(&t->bins, t->nodes.at, i, (uint32_t)(old_size / NODE_GRANULE));
+    return bins_insert_exact(&t->bins, t->nodes.at, i, (uint32_t)(size / NODE_GRANULE));
 }
 
 /* A free run of `size` bytes or more, at most 2^63; 0 if there is none. */
@@ -199,7 +215,7 @@ static bool reserve(struct tlsf *t, uint32_t nodes)
 
 static inline void want_bins(struct tlsf *t)
 {
-    if (__builtin_expect(t->by_position, 0))
+    if (UNLIKELY(t->by_position))
         reindex(t, false);
 }
 
@@ -226,58 +242,81 @@ static uint32_t run_at(struct tlsf *t, uint64_t pos)
     return i && pos < node_end(at, i) ? i : 0;
 }
 
-/* Joins the free runs on both sides of node `i`, which is linked but not indexed. */
-static __attribute__((noinline)) int run_join(struct tlsf *t, uint32_t i, uint64_t size)
+/* Node `i` at `pos`, of `size` bytes, which is linked between `prev` and `next` but not indexed,
+ * joins the free run after it, the one before it, or both. */
+
+NOINLINE int join_next(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
+                       uint32_t next)
 {
     struct node *at = t->nodes.at;
-    uint32_t prev = at[i].prev, next = at[i].next;
-    uint64_t next_size = run_size(t, next), prev_size = node_pos(&at[i]) - node_pos(&at[prev]);
+    uint64_t old_size = node_size(at, next);
 
-    run_remove(t, next, next_size);
-    at[prev].next = at[next].next;
-    at[at[next].next].prev = prev;
+    at[next].pos = pos | NODE_FREE;
+    at[prev].next = next;
+    at[next].prev = prev;
+    nodes_give(&t->nodes, i);
+    t->recent = next;
+    return run_grow(t, next, old_size, old_size + size);
+}
+
+NOINLINE int join_prev(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
+                       uint32_t next)
+{
+    struct node *at = t->nodes.at;
+    uint64_t old_size = pos - node_pos(&at[prev]);
+
+    at[prev].next = next;
+    at[next].prev = prev;
+    nodes_give(&t->nodes, i);
+    t->recent = prev;
+    return run_grow(t, prev, old_size, old_size + size);
+}
+
+NOINLINE int join_both(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
+                       uint32_t next)
+{
+    struct node *at = t->nodes.at;
+    uint32_t after = at[next].next;
+    uint64_t old_size = pos - node_pos(&at[prev]), next_size = node_size(at, next);
+
+    size += old_size + next_size;
+    if (joins_exactly(t, size))
+        bins_remove_exact(&t->bins, at, next, (uint32_t)(next_size / NODE_GRANULE));
+    else
+        run_remove(t, next, next_size);
+    at[prev].next = after;
+    at[after].prev = prev;
     nodes_give(&t->nodes, next);
     nodes_give(&t->nodes, i);
     t->recent = prev;
-    return run_resize(t, prev, prev_size, prev_size + size + next_size);
+    return run_grow(t, prev, old_size, size);
 }
 
-/* Makes node `i` at `pos`, of `size` bytes, which is linked but not indexed, a free run, merged
- * with both neighbours. */
-ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size)
+/* Makes node `i` at `pos`, of `size` bytes and before `next`, which is linked but not indexed, a
+ * free run, joined with both neighbours. */
+ALWAYS_INLINE int run_free(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t next)
 {
     struct node *at = t->nodes.at;
-    uint32_t prev = at[i].prev, next = at[i].next;
-    uint64_t old_size;
+    uint32_t prev = at[i].prev;
 
     if (node_is_free(&at[next])) {
         if (node_is_free(&at[prev]))
-            return run_join(t, i, size);
-        old_size = run_size(t, next);
-        at[next].pos = pos | NODE_FREE;
-        node_unlink(at, i);
-        nodes_give(&t->nodes, i);
-        t->recent = next;
-        return run_resize(t, next, old_size, old_size + size);
+            return join_both(t, i, pos, size, prev, next);
+        return join_next(t, i, pos, size, prev, next);
     }
-    if (node_is_free(&at[prev])) {
-        old_size = pos - node_pos(&at[prev]);
-        node_unlink(at, i);
-        nodes_give(&t->nodes, i);
-        t->recent = prev;
-        return run_resize(t, prev, old_size, old_size + size);
-    }
+    if (node_is_free(&at[prev]))
+        return join_prev(t, i, pos, size, prev, next);
     at[i].pos = pos | NODE_FREE;
     t->recent = i;
     return run_insert(t, i, size);
 }
 
 /* Makes free run `run` a block. A bucket is there. */
-static __attribute__((noinline)) int run_carve_whole(struct tlsf *t, uint32_t run, uint64_t size)
+NOINLINE int run_carve_whole(struct tlsf *t, uint32_t run, uint64_t size)
 {
     run_remove(t, run, size);
     t->nodes.at[run].pos ^= NODE_FREE;
-    nodes_link_block(&t->nodes, run);
+    nodes_link_block(&t->nodes, run, t->nodes.at[run].pos);
     return 0;
 }
 
@@ -296,7 +335,7 @@ ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t old_size, uin
     at[block].pos = pos;
     at[run].pos = (pos + size) | NODE_FREE;
     node_link_before(at, run, block);
-    nodes_link_block(&t->nodes, block);
+    nodes_link_block(&t->nodes, block, pos);
     return run_resize(t, run, old_size, old_size - size);
 }
 
@@ -378,7 +417,7 @@ static int tlsf_add_memory(struct allot_byte *b, uint64_t start, uint64_t size)
         at[i].next = header;
         tree_insert(at, &t->ranges, header);
     }
-    return run_free(t, i, start, size);
+    return run_free(t, i, start, size, at[i].next);
 }
 
 static int tlsf_init(struct allot_byte *b, uint64_t start, uint64_t size)
@@ -507,8 +546,7 @@ static uint32_t find_aligned(const struct tlsf *t, uint64_t size, uint64_t align
 }
 
 /* Any request. */
-static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size, uint64_t align,
-                                                  uint64_t *ret_pos)
+NOINLINE int alloc_slowly(struct tlsf *t, uint64_t size, uint64_t align, uint64_t *ret_pos)
 {
     uint64_t pos;
     uint32_t run;
@@ -530,16 +568,17 @@ static __attribute__((noinline)) int alloc_slowly(struct tlsf *t, uint64_t size,
 }
 
 /* The first run of a bin of one size. */
-static __attribute__((noinline)) int alloc_exactly(struct tlsf *t, uint32_t bin, uint64_t *ret_pos)
+NOINLINE int alloc_exactly(struct tlsf *t, uint32_t bin, uint64_t *ret_pos)
 {
     struct node *at = t->nodes.at;
     uint32_t i = bins_pop(&t->bins, at, bin);
+    uint64_t pos = at[i].pos ^ NODE_FREE;
 
     t->ready--;
-    t->used += bin * NODE_GRANULE;
-    at[i].pos ^= NODE_FREE;
-    nodes_link_block(&t->nodes, i);
-    *ret_pos = at[i].pos;
+    t->used += (uint64_t)bin * NODE_GRANULE;
+    at[i].pos = pos;
+    nodes_link_block(&t->nodes, i, pos);
+    *ret_pos = pos;
     return 0;
 }
 
@@ -550,11 +589,12 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
     uint32_t run, bin;
 
     /* What is invalid goes there as well: less 1, a 0 is more than any other. */
-    if (__builtin_expect(!t->ready || size - 1 >= available(t) || align - 1 >= NODE_GRANULE ||
-                             align & (align - 1),
-                         0))
+    if (UNLIKELY(!t->ready || size - 1 >= available(t) || align - 1 >= NODE_GRANULE ||
+                 align & (align - 1)))
         return alloc_slowly(t, size, align, ret_pos);
     size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
+    if (size < BINS_EXACT_END && t->bins.head[size / NODE_GRANULE])
+        return alloc_exactly(t, (uint32_t)(size / NODE_GRANULE), ret_pos);
     bin = bins_find(&t->bins, t->nodes.at, size);
     if (!bin) {
         run = t->top;
@@ -564,8 +604,6 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
     } else {
         run = t->bins.head[bin];
         found = bins_size(&t->bins, t->nodes.at, bin);
-        if (bin < BINS_EXACT && found == size)
-            return alloc_exactly(t, bin, ret_pos);
     }
     t->ready--;
     *ret_pos = node_pos(&t->nodes.at[run]);
@@ -606,23 +644,29 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     return 0;
 }
 
-/* The block that alloc() returned at `pos` for `size` and `align`, and the link to it; 0 if there
- * is none. */
-static inline uint32_t find_block(const struct tlsf *t, uint64_t pos, uint64_t size, uint64_t align,
+/* The block that alloc() returned at `pos` for `size`, rounded up, and `align`, and the link to it;
+ * 0 if there is none. */
+ALWAYS_INLINE uint32_t find_block(const struct tlsf *t, uint64_t pos, uint64_t size, uint64_t align,
                                   uint32_t **ret_link)
 {
-    uint32_t *link = nodes_find(&t->nodes, pos), block = *link;
+    const struct node *at = t->nodes.at;
+    uint32_t *link, block;
 
-    /* An invalid size is rounded to 0, which is no block's. */
-    if (!block || node_end(t->nodes.at, block) - pos != ALLOT_ALIGN_UP(size, NODE_GRANULE) ||
-        !align || (pos | align) & (align - 1))
+    /* An alignment of 0 is less 1 all bits, of which no other has the last. */
+    if ((pos | align | POSITION_END) & (align - 1))
+        return 0;
+    link = nodes_find(&t->nodes, pos);
+    block = *link;
+    /* What is next begins where the block should end: the state is all that is left. An invalid
+     * size is rounded to 0, which is no block's. */
+    if (!block || at[at[block].next].pos - (pos + size) > NODE_STATE)
         return 0;
     *ret_link = link;
     return block;
 }
 
 /* Why there is none. */
-static __attribute__((noinline)) int no_block(uint64_t size, uint64_t align)
+NOINLINE int no_block(uint64_t size, uint64_t align)
 {
     int err = round_request(size, align, &size);
 
@@ -632,14 +676,16 @@ static __attribute__((noinline)) int no_block(uint64_t size, uint64_t align)
 static int tlsf_dealloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align)
 {
     struct tlsf *t = tlsf_of(b);
-    uint32_t *link, block = find_block(t, pos, size, align, &link);
+    uint32_t *link, block, next;
 
-    if (__builtin_expect(!block, 0))
-        return no_block(size, align);
     size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
+    block = find_block(t, pos, size, align, &link);
+    if (UNLIKELY(!block))
+        return no_block(size, align);
+    next = t->nodes.at[block].next;
     nodes_drop_block(&t->nodes, link, block);
     t->used -= size;
-    return run_free(t, block, pos, size);
+    return run_free(t, block, pos, size, next);
 }
 
 static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
@@ -653,10 +699,10 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
 
     if (err)
         return err;
+    size = ALLOT_ALIGN_UP(size, NODE_GRANULE);
     block = find_block(t, pos, size, align, &link);
     if (!block)
         return no_block(size, align);
-    size = node_size(at, block);
     next = at[block].next;
     spare = node_is_free(&at[next]) ? node_size(at, next) : 0;
     t->recent = next; /* whoever is refused may want to know what is there */
@@ -669,7 +715,7 @@ static int tlsf_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
         next = nodes_take(&t->nodes);
         at[next].pos = pos + new_size;
         node_link_after(at, block, next);
-        run_free(t, next, pos + new_size, size - new_size);
+        run_free(t, next, pos + new_size, size - new_size, at[next].next);
     } else if (new_size != size) {
         at[next].pos = (pos + new_size) | NODE_FREE;
         if (spare + size != new_size) {

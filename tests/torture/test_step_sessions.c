@@ -18,16 +18,14 @@
 
 #include <cmocka.h>
 
+#include "image.h"
 #include "region.h"
 #include "session.h"
 #include "step.h"
 
-#define PAGE    4096u
-#define REGION  (64ull * PAGE)
-#define RECORDS 16u
-#define HELD    4u /* granted to each session; the first has the other's last as well */
-
-enum { SLOT, OTHER, SLOTS };
+#define PAGE   4096u
+#define REGION (64ull * PAGE)
+#define HELD   4u /* granted to each session; the first has the other's last as well */
 
 /* The ledger's file, as it is seen from beside the daemon, and a daemon, as far as sessions need
  * it. */
@@ -41,43 +39,11 @@ struct world {
     uint64_t last_id;        /* that the slot has had */
 };
 
-#define HEADER_SIZE 4096u
-#define JOURNAL_SIZE                                                                               \
-    (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry) +                                            \
-     LEDGER_WATCHES * sizeof(struct ledger_watch))
-#define IMAGE_SIZE                                                                                 \
-    (HEADER_SIZE + sizeof(struct ledger_pool) +                                                    \
-     SLOTS * (sizeof(struct ledger_session) + JOURNAL_SIZE) +                                      \
-     RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)))
-
-static void image_copy(const struct ledger *ledger, unsigned char *image, bool load)
-{
-    struct {
-        void *at;
-        size_t size;
-    } parts[] = {
-        {ledger->base, HEADER_SIZE},
-        {&ledger->pools[0], sizeof(struct ledger_pool)},
-        {&ledger->sessions[SLOT], SLOTS * sizeof(struct ledger_session)},
-        {ledger_entry(ledger, SLOT, 0), SLOTS * JOURNAL_SIZE},
-        {ledger_records(ledger, 0), RECORDS * sizeof(struct ledger_record)},
-        {ledger_references(ledger, 0), RECORDS * sizeof(ledger_reference)},
-    };
-
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        if (load)
-            memcpy(parts[i].at, image, parts[i].size);
-        else
-            memcpy(image, parts[i].at, parts[i].size);
-        image += parts[i].size;
-    }
-}
-
 static void copy_out(void *world, unsigned char *image)
 {
     const struct world *w = world;
 
-    image_copy(&w->ledger, image, false);
+    image_take(&w->ledger, image);
 }
 
 static const struct config config = {
@@ -160,7 +126,7 @@ static bool daemon_start(struct world *w)
     assert_int_equal(sessions_init(&w->sessions, &w->store, SESSIONS_MAX), 0);
     w->sessions.on_closed = on_closed;
     assert_int_equal(uv_loop_init(&w->loop), 0);
-    for (unsigned slot = SLOT; slot < SLOTS; slot++) {
+    for (unsigned slot = SLOT; slot <= OTHER; slot++) {
         if (!w->ledger.sessions[slot].id)
             continue;
         assert_int_equal(session_adopt(&w->sessions, &w->loop, slot, -1, &s), 0);
@@ -191,7 +157,7 @@ static void world_make(struct world *w)
     assert_int_equal(store_open(&w->store, &config, NULL, 0), 0);
     assert_int_equal(ledger_adopt(&w->ledger, dup(w->store.ledger.fd)), 0);
     w->region = dup(w->store.pools[0]->fd);
-    for (unsigned slot = SLOT; slot < SLOTS; slot++) {
+    for (unsigned slot = SLOT; slot <= OTHER; slot++) {
         open_slot(w, slot);
         for (unsigned i = 0; i < HELD; i++)
             o = operate(w, slot, i + 1, ops[i], 0, 0);
@@ -207,10 +173,7 @@ static void world_make(struct world *w)
 static void world_copy(struct world *copy, const struct world *w)
 {
     *copy = (struct world){.region = w->region};
-    assert_int_equal(ledger_create(&copy->ledger), 0);
-    for (unsigned slot = SLOT; slot < SLOTS; slot++)
-        open_slot(copy, slot);
-    assert_int_equal(ledger_commit_part(&copy->ledger, 0, 0, RECORDS), 0);
+    image_ledger(&copy->ledger);
 }
 
 /* How many references the slot has in the ledger, and OTHER. */
@@ -270,7 +233,7 @@ static bool is_free(struct world *w)
 
 static bool is_settled(const struct world *w)
 {
-    for (unsigned slot = SLOT; slot < SLOTS; slot++) {
+    for (unsigned slot = SLOT; slot <= OTHER; slot++) {
         for (unsigned i = 0; w->ledger.sessions[slot].id && i < CODEC_INFLIGHT_MAX; i++) {
             const struct ledger_entry *e = ledger_entry(&w->ledger, slot, i);
             if (e->number && !e->result)
@@ -318,7 +281,7 @@ static void look(void *ctx, const unsigned char *image)
     look->points++;
     if (look->wrong)
         return;
-    image_copy(&w->ledger, (unsigned char *)(uintptr_t)image, true);
+    image_load(&w->ledger, image);
     w->last_id = w->ledger.sessions[SLOT].id;
     if (!daemon_start(w)) {
         look->wrong = "the ledger is refused";

@@ -60,6 +60,7 @@ void storm_expect_nothing(struct fixture *f, uint64_t free_pages)
     const Allot__PoolInfo *info = wire_pool_info(&watcher, "default");
     check_equal(info->used_bytes, 0);
     check_equal(info->ids_used, 0);
+    check_equal(info->names, 0);
     check_equal(info->heap_bytes, info->heap_free_bytes);
     check_equal(info->free_pages + info->heap_bytes / info->page_size, free_pages);
     check_equal(wire_goodbye(&watcher), ALLOT__ERROR__E_OK);

@@ -32,6 +32,10 @@ struct storm {
     atomic_uint_least64_t repeated; /* answers that came once more */
     atomic_uint_least64_t taken;    /* by somebody else's ticket */
     atomic_uint_least64_t stale;
+    atomic_uint_least64_t published;
+    atomic_uint_least64_t found;   /* by its name */
+    atomic_uint_least64_t waited;  /* granted to who would have waited */
+    atomic_uint_least64_t in_vain; /* it has waited */
     atomic_uint_least64_t sessions[STORM_CLIENTS];
     struct storm_ticket board[STORM_BOARD];
 };

@@ -4,8 +4,9 @@
  * and both.
  *
  * What is read is checked against what its block says of its writer, and against nothing that the
- * reader has been told. No call of a client that lives may fail but for what a full pool and stale
- * tickets bring. In the end nothing is left.
+ * reader has been told. No call of a client that lives may fail but for what a full pool, stale
+ * tickets and names that come and go bring. In the end the names are taken away, whoever has left
+ * them, and nothing is left.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 
 #define HELD           48u
 #define SIZE_MAX_BYTES 4000u
+#define NAMES          48u
 
 enum kind { NOTHING, BLOCK, PAGES, IDS, TAKEN };
 
@@ -35,8 +37,9 @@ struct thing {
 /* How each block begins: enough to check the rest of it. */
 struct stamp {
     uint64_t size;
+    uint64_t writer; /* a session */
     uint64_t seed;
-    uint64_t check; /* of both */
+    uint64_t check; /* of all three */
 };
 
 struct client {
@@ -52,13 +55,15 @@ struct client {
 
 static uint64_t stamp_check(const struct stamp *s)
 {
-    return (s->size ^ s->seed * 0x9e3779b97f4a7c15ull) + 0x5eed;
+    return (s->size ^ s->writer << 32 ^ s->seed * 0x9e3779b97f4a7c15ull) + 0x5eed;
 }
 
 static void write_block(struct client *c, const struct thing *t)
 {
     unsigned char *at = allot_ptr(c->pool, t->position);
-    struct stamp s = {.size = t->size, .seed = test_random_next(&c->random)};
+    struct stamp s = {.size = t->size,
+                      .writer = allot_session_id(c->allot),
+                      .seed = test_random_next(&c->random)};
 
     s.check = stamp_check(&s);
     memset(at + sizeof(s), (int)(s.seed & 0xff), t->size - sizeof(s));
@@ -226,21 +231,24 @@ static void do_share(struct client *c)
         tell(c, t);
 }
 
-/* To whoever takes it in time. */
+/* To whoever takes it in time, or to somebody who may be gone by now. */
 static void do_send(struct client *c)
 {
     struct thing *t = pick(c);
+    uint64_t receiver = 0;
     struct allot_ticket ticket;
     int code;
 
     if (t->kind != BLOCK)
         return;
+    if (test_random_below(&c->random, 2))
+        receiver = atomic_load(&c->storm->sessions[test_random_below(&c->random, STORM_CLIENTS)]);
     ticket = tell(c, t);
-    code = allot_send(c->pool, &ticket, 0, 1 + test_random_below(&c->random, 200));
-    if (code != ALLOT_E_LIMIT) {
-        check_equal(code, 0);
+    code = allot_send(c->pool, &ticket, receiver, 1 + test_random_below(&c->random, 200));
+    if (code == 0)
         give_back(c, t);
-    }
+    else
+        check(code == ALLOT_E_LIMIT || (receiver && code == ALLOT_E_SESSION));
 }
 
 static void do_take(struct client *c)
@@ -267,9 +275,88 @@ static void do_take(struct client *c)
     read_block(c, t->position, t->size);
 }
 
+static const char *name_of(unsigned i)
+{
+    static char name[32];
+
+    snprintf(name, sizeof(name), "storm/%u", i);
+    return name;
+}
+
+static const char *some_name(struct client *c)
+{
+    return name_of((unsigned)test_random_below(&c->random, NAMES));
+}
+
+/* The block lives by its name alone from then on, or has this process as well. */
+static void do_publish(struct client *c)
+{
+    struct thing *t = pick(c);
+    unsigned flags = test_random_below(&c->random, 2) ? ALLOT_REPLACE : 0;
+    struct allot_ticket ticket;
+    int code;
+
+    if (t->kind != BLOCK)
+        return;
+    t->shared = true;
+    check_equal(allot_ticket(c->pool, t->position, &ticket), 0);
+    code = allot_publish(c->pool, some_name(c), &ticket, flags);
+    if (code == ALLOT_E_EXISTS && !flags)
+        return;
+    check_equal(code, 0);
+    atomic_fetch_add(&c->storm->published, 1);
+    if (test_random_below(&c->random, 2))
+        give_back(c, t);
+}
+
+static void do_unpublish(struct client *c)
+{
+    int code = allot_unpublish(c->pool, some_name(c));
+
+    check(code == 0 || code == ALLOT_E_NO_NAME);
+}
+
+static void do_lookup(struct client *c)
+{
+    struct thing *t = pick(c);
+    int code;
+
+    if (t->kind)
+        return;
+    code = allot_lookup(c->pool, some_name(c), &t->ticket, &t->position, &t->size);
+    if (code) {
+        check_equal(code, ALLOT_E_NO_NAME);
+        return;
+    }
+    t->kind = TAKEN;
+    atomic_fetch_add(&c->storm->found, 1);
+    read_block(c, t->position, t->size);
+}
+
+/* For more than there mostly is. */
+static void do_wait(struct client *c)
+{
+    const struct allot_options options = {.wait_ms = 1 + test_random_below(&c->random, 50)};
+    struct thing *t = pick(c);
+    int code;
+
+    if (t->kind)
+        return;
+    t->size = 2 + test_random_below(&c->random, 8);
+    code = allot_alloc_pages(c->pool, t->size, &options, &t->position);
+    if (code) {
+        check_equal(code, ALLOT_E_DEADLINE);
+        atomic_fetch_add(&c->storm->in_vain, 1);
+        return;
+    }
+    *t = (struct thing){.kind = PAGES, .position = t->position, .size = t->size};
+    atomic_fetch_add(&c->storm->waited, 1);
+}
+
 static void (*const operations[])(struct client *c) = {
-    do_alloc,   do_alloc, do_alloc, do_alloc_pages, do_alloc_ids, do_give_back, do_give_back,
-    do_realloc, do_batch, do_share, do_send,        do_take,      do_take,
+    do_alloc,   do_alloc,  do_alloc,  do_alloc_pages, do_alloc_ids, do_give_back, do_give_back,
+    do_realloc, do_batch,  do_share,  do_send,        do_take,      do_take,      do_publish,
+    do_publish, do_lookup, do_lookup, do_unpublish,   do_wait,
 };
 
 static void work(void *ctx)
@@ -282,6 +369,7 @@ static void work(void *ctx)
     check_equal(allot_open(&c.allot, self->storm->socket), 0);
     check_equal(allot_set_timeout(c.allot, FIXTURE_DEADLINE_MS), 0);
     check_equal(allot_attach(c.allot, NULL, ALLOT_WRITE, &c.pool), 0);
+    atomic_store(&self->storm->sessions[self->index], allot_session_id(c.allot));
     while (!atomic_load(&self->storm->stop)) {
         operations[test_random_below(&c.random, sizeof(operations) / sizeof(operations[0]))](&c);
         atomic_fetch_add(&self->storm->operations, 1);
@@ -338,6 +426,23 @@ static void kill_daemon(struct crowd *c, const struct plan *plan, uint64_t clien
     fixture_start(c->f);
 }
 
+/* What the names hold is as whole as what processes do. */
+static void unpublish_all(const char *socket)
+{
+    static struct client c;
+
+    check_equal(allot_open(&c.allot, socket), 0);
+    check_equal(allot_attach(c.allot, NULL, ALLOT_WRITE, &c.pool), 0);
+    for (unsigned i = 0; i < NAMES; i++) {
+        struct thing t = {.kind = TAKEN};
+        if (allot_lookup(c.pool, name_of(i), &t.ticket, &t.position, &t.size) == 0) {
+            check_equal(allot_unpublish(c.pool, name_of(i)), 0);
+            give_back(&c, &t);
+        }
+    }
+    allot_close(c.allot);
+}
+
 static void run(struct fixture *f, const struct plan *plan)
 {
     uint64_t clients = plan->client_kills;
@@ -368,13 +473,17 @@ static void run(struct fixture *f, const struct plan *plan)
     atomic_store(&c.storm->stop, true);
     for (unsigned i = 0; i < STORM_CLIENTS; i++)
         child_join(c.pids[i]);
+    unpublish_all(f->socket);
     storm_expect_nothing(f, free_pages);
     printf("%llu clients and %llu daemons killed; %llu operations, %llu refused, %llu acquired, "
-           "%llu stale tickets\n",
+           "%llu stale tickets, %llu published, %llu looked up, %llu waited for, %llu in vain\n",
            (unsigned long long)plan->client_kills, (unsigned long long)plan->daemon_kills,
            (unsigned long long)c.storm->operations, (unsigned long long)c.storm->refused,
-           (unsigned long long)c.storm->taken, (unsigned long long)c.storm->stale);
-    check(c.storm->taken > 0 && c.storm->stale > 0);
+           (unsigned long long)c.storm->taken, (unsigned long long)c.storm->stale,
+           (unsigned long long)c.storm->published, (unsigned long long)c.storm->found,
+           (unsigned long long)c.storm->waited, (unsigned long long)c.storm->in_vain);
+    check(c.storm->taken > 0 && c.storm->stale > 0 && c.storm->published > 0 &&
+          c.storm->found > 0 && c.storm->waited > 0 && c.storm->in_vain > 0);
     storm_free(c.storm);
 }
 

@@ -29,6 +29,7 @@
 #define WINDOW   16u
 #define BATCH    40u
 #define TOO_MUCH (1ull << 40)
+#define ALL      ((64ull << 20) - 8192) /* as long as nobody holds anything */
 
 /* All that the daemon calls from its start on; who is not reached costs one run. */
 static const char *const calls[] = {
@@ -187,6 +188,7 @@ static void run_library(void *ctx)
     const struct run *run = ctx;
     struct allot *a;
     struct allot_pool *p;
+    const struct allot_options wait = {.wait_ms = 1};
     struct allot_ticket ticket;
     uint64_t sizes[BATCH];
     uint64_t blocks[BATCH];
@@ -209,6 +211,17 @@ static void run_library(void *ctx)
     check_equal(allot_release(p, &ticket), 0);
     check_equal(allot_acquire(p, &ticket, &blocks[1], NULL), ALLOT_E_NOT_ALLOCATED);
     check_equal(allot_free_ids(p, first, 3), 0);
+    check_equal(allot_alloc(p, ALL, &wait, &first), ALLOT_E_DEADLINE);
+    check_equal(allot_ticket(p, blocks[2], &ticket), 0);
+    check_equal(allot_publish(p, "name", &ticket, 0), 0);
+    check_equal(allot_publish(p, "name", &ticket, 0), ALLOT_E_EXISTS);
+    check_equal(allot_ticket(p, blocks[3], &ticket), 0);
+    check_equal(allot_publish(p, "name", &ticket, ALLOT_REPLACE), 0);
+    check_equal(allot_lookup(p, "name", NULL, &first, NULL), 0);
+    check_equal(first, blocks[3]);
+    check_equal(allot_free(p, first), 0);
+    check_equal(allot_unpublish(p, "name"), 0);
+    check_equal(allot_unpublish(p, "name"), ALLOT_E_NO_NAME);
     for (unsigned i = 2; i < BATCH; i++)
         check(((unsigned char *)allot_ptr(p, blocks[i]))[999] == i);
     check_equal(allot_free_sized(p, blocks[0], 9000), 0);

@@ -16,7 +16,7 @@ static void copy(const struct ledger *ledger, unsigned char *image, bool load)
         size_t size;
     } parts[] = {
         {ledger->base, IMAGE_HEAD},
-        {&ledger->pools[0], sizeof(struct ledger_pool)},
+        {ledger->pools, POOLS_MAX * sizeof(struct ledger_pool)},
         {&ledger->sessions[SLOT], 2 * sizeof(struct ledger_session)},
         {ledger_entry(ledger, SLOT, 0), 2 * IMAGE_JOURNAL},
         {ledger_records(ledger, 0), IMAGE_RECORDS * sizeof(struct ledger_record)},

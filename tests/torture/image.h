@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The image of a ledger: the parts of its file that the stepped tests ever change, as one row of
- * bytes. It is of the first pool and of two sessions.
+ * bytes. It has all of the first pool and of two sessions.
  */
 #ifndef ALLOT_TEST_IMAGE_H
 #define ALLOT_TEST_IMAGE_H
@@ -18,7 +18,7 @@ enum { SLOT = 3, OTHER }; /* the session under test, and one beside it */
 #define IMAGE_PARCELS 8u
 #define IMAGE_NAMES   8u
 #define IMAGE_SIZE                                                                                 \
-    (IMAGE_HEAD + sizeof(struct ledger_pool) +                                                     \
+    (IMAGE_HEAD + POOLS_MAX * sizeof(struct ledger_pool) +                                         \
      2 * (sizeof(struct ledger_session) + IMAGE_JOURNAL) +                                         \
      IMAGE_RECORDS * (sizeof(struct ledger_record) + sizeof(ledger_reference)) +                   \
      IMAGE_PARCELS * sizeof(struct ledger_parcel) + IMAGE_NAMES * sizeof(struct ledger_name))

@@ -154,9 +154,9 @@ static void look_once(void *ctx, const unsigned char *image)
     static unsigned char saved[IMAGE_SIZE];
     struct look *look = ctx;
 
-    look->points++;
     if (look->wrong)
         return;
+    look->points++;
     memcpy(saved, image, IMAGE_SIZE);
     for (unsigned turn = 0; turn < 2 && !look->wrong; turn++)
         look->wrong =

@@ -74,9 +74,9 @@ static void look_at_waiting(void *ctx, const unsigned char *image)
     struct world *copy = t->copy;
     struct ledger_entry *entry = ledger_entry(&copy->ledger, SLOT, NUMBER);
 
-    t->points++;
     if (t->wrong)
         return;
+    t->points++;
     image_load(&copy->ledger, image);
     if (!world_recover(copy)) {
         t->wrong = "the pool does not open";

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "step.h"
+#include "watch.h"
 
 static bool is_grant(Allot__Op op)
 {
@@ -19,6 +20,7 @@ static bool is_grant(Allot__Op op)
     case ALLOT__OP__OP_ALLOC_PAGES:
     case ALLOT__OP__OP_ALLOC_PAGES_AT:
     case ALLOT__OP__OP_ALLOC_IDS:
+    case ALLOT__OP__OP_ALLOC_IDS_AT:
         return true;
     default:
         return false;
@@ -74,11 +76,76 @@ static bool is_answer_to_lookup(const struct world *w, const char *name,
            entry->size == ledger_record_told(r);
 }
 
+/* ---- a watcher ---- */
+
+/* What it was told of each name. */
+struct watcher {
+    struct watch watch;
+    struct pool_name names[IMAGE_NAMES];
+    const char *wrong;
+};
+
+/* Where it keeps the name, or an empty place where it has none. */
+static struct pool_name *place_of(struct watcher *v, const char *name)
+{
+    struct pool_name *free = NULL;
+
+    for (unsigned i = 0; i < IMAGE_NAMES; i++) {
+        if (strcmp(v->names[i].name.name, name) == 0)
+            return &v->names[i];
+        if (!v->names[i].name.name[0])
+            free = &v->names[i];
+    }
+    return free;
+}
+
+static void take_event(struct watcher *v, const struct watch_event *event)
+{
+    struct pool_name *known = place_of(v, event->name.name.name);
+    bool was_known = known->name.name[0] != 0;
+
+    switch (event->kind) {
+    case ALLOT__EVENT_KIND__EVENT_APPEARED:
+    case ALLOT__EVENT_KIND__EVENT_CHANGED:
+        if (was_known != (event->kind == ALLOT__EVENT_KIND__EVENT_CHANGED))
+            v->wrong = "a name appears that was there, or changes that was not";
+        *known = event->name;
+        break;
+    case ALLOT__EVENT_KIND__EVENT_GONE:
+        if (!was_known)
+            v->wrong = "a name goes that was not there";
+        *known = (struct pool_name){0};
+        break;
+    default: /* the state's begin and end */
+        break;
+    }
+}
+
+/* Tells it all that there is to tell, and compares what it knows with what there is. */
+static const char *tell(struct watcher *v, struct world *w)
+{
+    struct watch_event events[4];
+    struct pool_name names[IMAGE_NAMES];
+    size_t n;
+
+    while ((n = watch_next(&v->watch, &w->pool, "", events, 4)) > 0)
+        for (size_t i = 0; i < n; i++)
+            take_event(v, &events[i]);
+    n = pool_list_names(&w->pool, "", "", names, IMAGE_NAMES);
+    for (unsigned i = 0; i < IMAGE_NAMES; i++)
+        n -= v->names[i].name.name[0] != 0;
+    for (size_t i = 0; !v->wrong && n == 0 && i < w->pool.names.live; i++)
+        if (memcmp(place_of(v, names[i].name.name), &names[i], sizeof(names[i])) != 0)
+            n = 1;
+    return n && !v->wrong ? "a watcher knows other names than there are" : v->wrong;
+}
+
 /* Recovers the state in `image` and sends the request again. The failure's name, or NULL. */
 static const char *judge(struct world *copy, const struct scenario *s, const unsigned char *image,
                          uint64_t before, uint64_t after, bool turn)
 {
     struct ledger_entry *entry = ledger_entry(&copy->ledger, SLOT, NUMBER);
+    struct watcher watcher = {0};
     const char *wrong = NULL;
 
     image_load(&copy->ledger, image);
@@ -94,15 +161,21 @@ static const char *judge(struct world *copy, const struct scenario *s, const uns
         wrong = "the journal has an entry that is neither answered nor waiting nor empty";
     else if (!are_generations_over(copy))
         wrong = "a generation will be given out again";
+    else
+        wrong = tell(&watcher, copy);
     if (!wrong && turn)
         after += serve_another(copy);
     if (!wrong && !answered) {
         struct pool_operation o = world_operation(copy, SLOT, s, NUMBER);
         world_carry_out(copy, &o, NUMBER);
-        if (o.error || world_digest(copy) != after)
+        if (o.error != s->error || world_digest(copy) != after)
             wrong = "the request, sent again, does something else";
     }
-    if (!wrong) {
+    if (!wrong)
+        wrong = tell(&watcher, copy);
+    if (!wrong && entry->result != (LEDGER_ANSWERED | (uint64_t)s->error))
+        wrong = "the stored answer is another";
+    if (!wrong && !s->error) {
         const struct ledger_record *r = &ledger_records(&copy->ledger, 0)[entry->record];
         if (is_grant(s->op) && (entry->value != r->position || entry->generation != r->generation))
             wrong = "the stored answer names another grant";
@@ -208,12 +281,15 @@ void scenario_run(struct scenario s)
     /* What it comes to when nothing goes wrong. */
     image_load(&copy.ledger, start);
     assert_true(world_recover(&copy));
-    world_do(&copy, SLOT, &s, NUMBER);
+    struct pool_operation o = world_operation(&copy, SLOT, &s, NUMBER);
+    world_carry_out(&copy, &o, NUMBER);
+    assert_int_equal(o.error, s.error);
     look.after = world_digest(&copy);
-    assert_true(look.after != look.before || s.op == ALLOT__OP__OP_LOOKUP);
+    assert_true(s.error ? look.after == look.before
+                        : look.after != look.before || s.op == ALLOT__OP__OP_LOOKUP);
     pool_close(&copy.pool);
 
-    struct pool_operation o = world_operation(&w, SLOT, &s, NUMBER);
+    o = world_operation(&w, SLOT, &s, NUMBER);
     unsigned long steps = world_step(&w, act_operation, &o, look_once, &look, 0);
     printf("%s: %lu instructions, %u states, %u more while recovering\n", s.title, steps,
            look.points, look.double_points);

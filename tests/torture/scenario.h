@@ -5,8 +5,9 @@
  *
  * After each recovery: the pool opens, allocators and ledger agree (pool_check), the operation has
  * happened wholly or not at all, the journal says which, and the same request, sent again, makes it
- * happen exactly once, also where another session has had its turn in between. Recovery is itself
- * stepped and recovered again, for kills while recovering.
+ * happen exactly once, or be refused again, also where another session has had its turn in between.
+ * Who watches names knows those that there are. Recovery is itself stepped and recovered again, for
+ * kills while recovering.
  *
  * Instructions that change nothing in the ledger need no recovery of their own: the state is one
  * that was recovered already.

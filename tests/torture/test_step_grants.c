@@ -86,6 +86,35 @@ static void test_step_grants__add_memory(void **state)
         .title = "add memory", .op = ALLOT__OP__OP_ADD_MEMORY, .size = PAGE, .target = NO_TARGET});
 }
 
+static void test_step_grants__alloc_ids_at(void **state)
+{
+    (void)state;
+    scenario_run((struct scenario){.title = "alloc ids at",
+                                   .op = ALLOT__OP__OP_ALLOC_IDS_AT,
+                                   .size = 4,
+                                   .target = NO_TARGET,
+                                   .position = 500});
+}
+
+static void test_step_grants__what_is_refused(void **state)
+{
+    (void)state;
+    scenario_run((struct scenario){.title = "alloc, refused",
+                                   .op = ALLOT__OP__OP_ALLOC,
+                                   .size = REGION,
+                                   .target = NO_TARGET,
+                                   .error = ALLOT__ERROR__E_NO_MEMORY});
+    scenario_run((struct scenario){.title = "free, refused",
+                                   .op = ALLOT__OP__OP_FREE,
+                                   .target = FOREIGN,
+                                   .error = ALLOT__ERROR__E_NOT_OWNER});
+    scenario_run((struct scenario){.title = "resize, refused",
+                                   .op = ALLOT__OP__OP_RESIZE,
+                                   .size = 2000,
+                                   .target = SHARED,
+                                   .error = ALLOT__ERROR__E_SHARED});
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +128,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_step_grants__alloc_ids),
         cmocka_unit_test(test_step_grants__free_ids),
         cmocka_unit_test(test_step_grants__add_memory),
+        cmocka_unit_test(test_step_grants__alloc_ids_at),
+        cmocka_unit_test(test_step_grants__what_is_refused),
     };
 
     step_on_one_processor();

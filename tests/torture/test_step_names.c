@@ -61,6 +61,26 @@ static void test_step_names__lookup(void **state)
                                    .name = "mine"});
 }
 
+static void test_step_names__what_is_refused(void **state)
+{
+    (void)state;
+    scenario_run((struct scenario){.title = "publish, refused",
+                                   .op = ALLOT__OP__OP_PUBLISH,
+                                   .target = 1,
+                                   .name = "held",
+                                   .error = ALLOT__ERROR__E_EXISTS});
+    scenario_run((struct scenario){.title = "unpublish, refused",
+                                   .op = ALLOT__OP__OP_UNPUBLISH,
+                                   .target = NO_TARGET,
+                                   .name = "none",
+                                   .error = ALLOT__ERROR__E_NO_NAME});
+    scenario_run((struct scenario){.title = "lookup, refused",
+                                   .op = ALLOT__OP__OP_LOOKUP,
+                                   .target = NO_TARGET,
+                                   .name = "none",
+                                   .error = ALLOT__ERROR__E_NO_NAME});
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -69,6 +89,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_step_names__publish_in_place_of_what_others_hold),
         cmocka_unit_test(test_step_names__unpublish),
         cmocka_unit_test(test_step_names__lookup),
+        cmocka_unit_test(test_step_names__what_is_refused),
     };
 
     step_on_one_processor();

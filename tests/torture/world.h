@@ -29,8 +29,9 @@ struct scenario {
     uint64_t generation;
     const char *name;
     bool replace;
-    unsigned receiver; /* the slot, for a parcel */
-    bool sent;         /* the other session has sent it to this one */
+    unsigned receiver;  /* the slot, for a parcel */
+    bool sent;          /* the other session has sent it to this one */
+    Allot__Error error; /* it is refused for this */
 };
 
 #define NO_TARGET LIVE

@@ -105,14 +105,29 @@ static bool is_answered(struct victim *v)
            r->n_pools == (asked.request.op == ALLOT__OP__OP_ATTACH);
 }
 
+/* Whether the watches begin anew on this connection, wherever the last one was. */
+static bool take_up_watches(struct victim *v)
+{
+    struct watch *watches = v->session->watches;
+
+    for (unsigned i = 0; i < LEDGER_WATCHES; i++)
+        watches[i].phase = WATCH_FOLLOWS;
+    if (!take_up(v))
+        return false;
+    for (unsigned i = 0; i < LEDGER_WATCHES; i++)
+        if (watches[i].id && watches[i].phase != WATCH_BEGINS)
+            return false;
+    return true;
+}
+
 static const char *judge(struct victim *v)
 {
     const struct ledger_watch *watches = ledger_watches(&v->ledger, SLOT);
     const char *wrong = NULL;
     unsigned found = 0;
 
-    if (!take_up(v))
-        return "the session cannot be taken up again";
+    if (!take_up_watches(v))
+        return "the session, or a watch of it, cannot be taken up again";
     if (asked.request.op && (!is_answered(v) || !is_answered(v)))
         wrong = "the request, sent again, is answered otherwise";
     for (unsigned i = 0; i < LEDGER_WATCHES; i++) {

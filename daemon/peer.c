@@ -29,6 +29,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "log.h"
 
 #ifndef SO_PEERPIDFD
@@ -97,19 +98,14 @@ static int read_start_time(pid_t pid, uint64_t *ret)
     return parse_start_time(text, ret);
 }
 
-/* The forced fallback of kernels before 6.5. */
-static bool is_old(void)
-{
-    return getenv("ALLOTD_NO_PEERPIDFD") != NULL;
-}
-
 /* One a process, or 0 where pidfds have none of their own. */
 static uint64_t pidfd_inode(int pidfd)
 {
     struct statfs fs;
     struct stat st;
 
-    if (is_old() || fstatfs(pidfd, &fs) < 0 || fs.f_type != PIDFS_MAGIC || fstat(pidfd, &st) < 0)
+    if (kernel_is_old() || fstatfs(pidfd, &fs) < 0 || fs.f_type != PIDFS_MAGIC ||
+        fstat(pidfd, &st) < 0)
         return 0;
     return st.st_ino;
 }
@@ -128,7 +124,7 @@ static int read_start(pid_t pid, int pidfd, uint64_t *ret)
 
 static int open_pidfd(int socket_fd, pid_t pid, int *ret)
 {
-    if (!is_old()) {
+    if (!kernel_is_old()) {
         int fd;
         socklen_t size = sizeof(fd);
 

@@ -23,8 +23,8 @@ struct peer {
 
 /*
  * Reads the credentials of a connected Unix socket. The pidfd is SO_PEERPIDFD's (Linux 6.5), else
- * pidfd_open() of the peer's pid; the environment ALLOTD_NO_PEERPIDFD forces the second. 0, or
- * -errno: -ESRCH where the process is gone already, or has no pid for us and the kernel no pidfd.
+ * pidfd_open() of the peer's pid. 0, or -errno: -ESRCH where the process is gone already, or has no
+ * pid for us and the kernel no pidfd.
  */
 int peer_read(int socket_fd, struct peer *ret);
 

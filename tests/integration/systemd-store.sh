@@ -96,7 +96,7 @@ dropin
 kept "an ExecStartPre that fails"
 
 # Where /proc hides the client, and the kernel's newer ways to it are not there.
-dropin Service Environment=ALLOTD_NO_PEERPIDFD=1
+dropin Service Environment=ALLOTD_OLD_KERNEL=1
 machine_run systemctl restart allotd.service
 die KILL
 kept "kill -9, as on an older kernel"

@@ -29,24 +29,6 @@
 
 static struct wire w;
 
-static const char *const no_peerpidfd[] = {"ALLOTD_NO_PEERPIDFD=1", NULL};
-
-static int setup_plain(void **state)
-{
-    return fixture_setup(state);
-}
-
-/* The same tests where the kernel tells no pidfd of a socket's peer. */
-static int setup_fallback(void **state)
-{
-    static const struct fixture_setup fallback = {.environment = no_peerpidfd};
-
-    fixture_setup_bare(state);
-    fixture_open(*state, &fallback);
-    fixture_start(*state);
-    return 0;
-}
-
 struct client {
     const char *socket;
     unsigned number;
@@ -538,35 +520,19 @@ static void test_end__goodbye_frees_before_it_answers(void **state)
     wire_close(&w);
 }
 
-#define plain(f) cmocka_unit_test_setup_teardown(f, setup_plain, fixture_teardown)
-#define fallback(f)                                                                                \
-    {                                                                                              \
-        "fallback: " #f, f, setup_fallback, fixture_teardown, NULL                                 \
-    }
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        plain(test_clients__one),
-        plain(test_clients__eight),
-        plain(test_clients__two_hundred),
-        plain(test_clients__threads_share_a_session),
-        plain(test_end__closed_socket_keeps_blocks_until_the_process_ends),
-        plain(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
-        plain(test_end__a_stopped_client_keeps_its_blocks),
-        plain(test_end__another_program_holds_what_the_process_held),
-        plain(test_end__a_socket_passed_on_ends_with_who_opened_it),
-        plain(test_end__goodbye_frees_before_it_answers),
-        fallback(test_clients__one),
-        fallback(test_clients__eight),
-        fallback(test_clients__two_hundred),
-        fallback(test_clients__threads_share_a_session),
-        fallback(test_end__closed_socket_keeps_blocks_until_the_process_ends),
-        fallback(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
-        fallback(test_end__a_stopped_client_keeps_its_blocks),
-        fallback(test_end__another_program_holds_what_the_process_held),
-        fallback(test_end__a_socket_passed_on_ends_with_who_opened_it),
-        fallback(test_end__goodbye_frees_before_it_answers),
+        fixture_test(test_clients__one),
+        fixture_test(test_clients__eight),
+        fixture_test(test_clients__two_hundred),
+        fixture_test(test_clients__threads_share_a_session),
+        fixture_test(test_end__closed_socket_keeps_blocks_until_the_process_ends),
+        fixture_test(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
+        fixture_test(test_end__a_stopped_client_keeps_its_blocks),
+        fixture_test(test_end__another_program_holds_what_the_process_held),
+        fixture_test(test_end__a_socket_passed_on_ends_with_who_opened_it),
+        fixture_test(test_end__goodbye_frees_before_it_answers),
     };
 
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */

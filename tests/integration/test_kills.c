@@ -174,11 +174,10 @@ static void wait_operations(const struct shared *s, unsigned ready, uint64_t mor
 static const struct fixture_setup two_pools = {
     .config = "[daemon]\nworkers = 2\n"
               "[pool default]\nsize_max = 64M\n[pool second]\nsize_max = 32M\npage_size = 16K\n"};
-static const char *const no_peerpidfd[] = {"ALLOTD_NO_PEERPIDFD=1", NULL};
 
-static void kill_clients(struct fixture *f, const char *const *environment)
+static void test_kills__clients_in_the_middle_of_everything(void **state)
 {
-    struct fixture_setup plan = two_pools;
+    struct fixture *f = *state;
     uint64_t seed = test_seed(0xc11e4715);
     struct test_random random;
     struct worker workers[CLIENTS];
@@ -187,8 +186,7 @@ static void kill_clients(struct fixture *f, const char *const *environment)
 
     test_random_init(&random, seed);
     fprintf(stderr, "seed 0x%llx\n", (unsigned long long)seed);
-    plan.environment = environment;
-    fixture_open(f, &plan);
+    fixture_open(f, &two_pools);
     fixture_start(f);
     struct shared *s = share(f, seed);
     wire_open(&watcher, f->socket);
@@ -220,16 +218,6 @@ static void kill_clients(struct fixture *f, const char *const *environment)
     fixture_wait_fds(f, fds);
     wire_close(&watcher);
     munmap(s, sizeof(*s));
-}
-
-static void test_kills__clients_in_the_middle_of_everything(void **state)
-{
-    kill_clients(*state, NULL);
-}
-
-static void test_kills__clients_without_peerpidfd(void **state)
-{
-    kill_clients(*state, no_peerpidfd);
 }
 
 /* Everything that was answered to client 0 is still its own, and nobody else can get it. */
@@ -297,7 +285,6 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_kills__clients_in_the_middle_of_everything),
-        fixture_test_bare(test_kills__clients_without_peerpidfd),
         fixture_test_bare(test_kills__daemon_under_traffic),
     };
 

@@ -58,9 +58,9 @@ static void choose(enum kernel k)
     kernel = k;
     asked_for_pidfd = 0;
     if (k == FORCED)
-        setenv("ALLOTD_NO_PEERPIDFD", "1", 1);
+        setenv("ALLOTD_OLD_KERNEL", "1", 1);
     else
-        unsetenv("ALLOTD_NO_PEERPIDFD");
+        unsetenv("ALLOTD_OLD_KERNEL");
 }
 
 static unsigned open_descriptors(void)

@@ -38,6 +38,7 @@ static int fallocate_errors[4];
 static unsigned fallocate_calls;
 /* A kernel before 6.3. */
 static bool noexec_unknown;
+static bool noexec_asked;
 
 int fallocate(int fd, int mode, off_t offset, off_t size)
 {
@@ -52,6 +53,7 @@ int fallocate(int fd, int mode, off_t offset, off_t size)
 
 int memfd_create(const char *name, unsigned flags)
 {
+    noexec_asked |= (flags & MFD_NOEXEC_SEAL) != 0;
     if (noexec_unknown && (flags & MFD_NOEXEC_SEAL)) {
         errno = EINVAL;
         return -1;
@@ -123,6 +125,20 @@ static void test_region__is_made_on_a_kernel_without_noexec(void **state)
 
     noexec_unknown = true;
     assert_int_equal(region_create("old", SIZE, &fd), 0);
+    assert_int_equal(region_verify(fd, SIZE), 0);
+    close(fd);
+}
+
+static void test_region__asks_for_no_noexec_where_the_fallbacks_are_forced(void **state)
+{
+    (void)state;
+    int fd;
+
+    noexec_asked = false;
+    setenv("ALLOTD_OLD_KERNEL", "1", 1);
+    assert_int_equal(region_create("forced", SIZE, &fd), 0);
+    unsetenv("ALLOTD_OLD_KERNEL");
+    assert_false(noexec_asked);
     assert_int_equal(region_verify(fd, SIZE), 0);
     close(fd);
 }
@@ -383,6 +399,7 @@ int main(void)
         CASE(test_region__is_made_as_promised),
         CASE(test_region__nobody_can_cut_grow_or_seal_it),
         CASE(test_region__is_made_on_a_kernel_without_noexec),
+        CASE(test_region__asks_for_no_noexec_where_the_fallbacks_are_forced),
         CASE(test_region__impossible_sizes_are_refused),
         CASE(test_region__a_terabyte_costs_nothing),
         CASE(test_region__verify_knows_what_is_not_ours),

@@ -352,8 +352,9 @@ struct allot_event {
  * Watches the pool's names that begin with `prefix` (NULL: all). `told` is called by
  * allot_process() only: at first with the present state, and with it again after changes were
  * missed (a daemon that was replaced, a program that was slow for long). An event tells how a name
- * is, not all that happened to it, and may come twice. The watch ends with allot_unwatch(), or with
- * its pool. INVALID (a prefix longer than a name), LIMIT, DENIED.
+ * is, not all that happened to it, and may come twice. While the user has no right to read nothing
+ * is told; then what was missed. The watch ends with allot_unwatch(), or with its pool. INVALID (a
+ * prefix longer than a name), LIMIT, DENIED.
  */
 int allot_watch(struct allot_pool *p, const char *prefix,
                 void (*told)(void *ctx, const struct allot_event *event), void *ctx,

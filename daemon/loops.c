@@ -89,7 +89,7 @@ static void on_move(void *ctx, const uv_loop_t *home, int fd)
             worker_push(&loops->workers[i], fd);
 }
 
-/* Names have changed: rings those loops that have somebody to tell. */
+/* Names have changed, or who may read them: rings those loops that have somebody to tell. */
 static void on_names(void *ctx)
 {
     struct loops *loops = ctx;

@@ -151,6 +151,7 @@ static void on_reload(uv_signal_t *handle, int signal_number)
     } else {
         atomic_store(&d->sessions.max, config.sessions_max);
         log_set_level(config.log_level);
+        d->sessions.on_names(d->sessions.names_ctx); /* some may be read by others now */
         log_info("reloaded: quotas, limits, rights and log level");
         if (config.workers != d->config.workers || strcmp(config.socket, d->config.socket) != 0)
             log_warning("reload: workers and socket change with a restart only");

@@ -31,7 +31,7 @@ struct sessions {
     atomic_uint max;
     void (*on_closed)(void *ctx); /* a descriptor has become free; the loops set it */
     void *ctx;
-    void (*on_names)(void *ctx); /* names have changed; the loops set it */
+    void (*on_names)(void *ctx); /* names have changed, or who may read them; the loops set it */
     void *names_ctx;
 };
 

@@ -3,6 +3,7 @@
  * Watching names: what a watcher is told adds up to what is published, whoever is slow, and
  * whoever dies.
  */
+#include <grp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,6 +22,7 @@
 
 #define CHANGES 10000u
 #define NAMES   800u
+#define NOBODY  65534u
 
 static struct wire w;
 static struct wire other;
@@ -364,6 +367,114 @@ static void test_watch__ended_for_good(void **state)
     wire_close(&other);
 }
 
+/* ---- rights ---- */
+
+#define MAY_READ                                                                                   \
+    "[daemon]\nworkers = 1\n[pool default]\nsize_max = 16M\naccess = uid:0=write *=read\n"
+#define MAY_NOT                                                                                    \
+    "[daemon]\nworkers = 1\n[pool default]\nsize_max = 16M\naccess = uid:0=write *=none\n"
+
+/* The test and the watcher take turns. */
+struct turns {
+    const char *socket;
+    struct gate done;
+    struct gate next;
+};
+
+static void turn_over(const struct turns *t)
+{
+    gate_signal(&t->done);
+    gate_wait(&t->next);
+}
+
+static void other_turn(const struct turns *t)
+{
+    gate_signal(&t->next);
+    gate_wait(&t->done);
+}
+
+/* The loop has looked for what there is to tell before it serves the second. */
+static void expect_silence(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+        ping.number = w.next++;
+        wire_send(&w, &ping);
+        check(wire_receive(&w) != NULL);
+        check_equal(w.reply->number, ping.number);
+        check_equal(w.reply->n_events, 0);
+    }
+}
+
+static const Allot__Event *expect_events(size_t count)
+{
+    check(wire_receive(&w) != NULL);
+    check_equal(w.reply->n_events, count);
+    return w.reply->events[count - 1];
+}
+
+static void watch_as_nobody(void *ctx)
+{
+    const struct turns *t = ctx;
+
+    check(setgroups(0, NULL) == 0);
+    check(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
+    wire_open(&w, t->socket);
+    uint32_t pool = wire_attach(&w, "default", ALLOT__ACCESS__ACCESS_READ, NULL);
+    check_equal(ask(&w, ALLOT__OP__OP_WATCH, pool, "", 0), ALLOT__ERROR__E_OK);
+    check_equal(expect_events(2)->kind, ALLOT__EVENT_KIND__EVENT_COMPLETE);
+    turn_over(t);
+    expect_silence(); /* "sound/0" is there, and the right is gone */
+    check_equal(ask(&w, ALLOT__OP__OP_WATCH, pool, "", 0), ALLOT__ERROR__E_DENIED);
+    turn_over(t);
+    check_equal(expect_events(1)->kind, ALLOT__EVENT_KIND__EVENT_APPEARED);
+    turn_over(t);
+    expect_silence(); /* of a daemon that was started without the right */
+    turn_over(t);
+    check_equal(expect_events(4)->kind, ALLOT__EVENT_KIND__EVENT_COMPLETE);
+    gate_signal(&t->done);
+}
+
+/* What a user may not read it is not told: nothing, until it may again, and then without another
+ * change what has become of the names. */
+static void test_watch__right_taken_away(void **state)
+{
+    static const struct fixture_setup setup = {.config = MAY_READ, .keep_clients = true};
+    struct fixture *f = *state;
+    struct turns t = {.socket = f->socket};
+    struct publisher p;
+
+    if (geteuid() != 0) {
+        check(!getenv("CI"));
+        fprintf(stderr, "skipped: only root can be somebody else\n");
+        skip();
+    }
+    fixture_open(f, &setup);
+    fixture_start(f);
+    fixture_open_to_all(f);
+    publisher_open(&p, f->socket);
+    gate_open(&t.done);
+    gate_open(&t.next);
+    pid_t watcher = child_start(watch_as_nobody, &t);
+    gate_wait(&t.done);
+    fixture_reload(f, MAY_NOT);
+    publish(&p, 0);
+    other_turn(&t);
+    fixture_reload(f, MAY_READ);
+    other_turn(&t);
+    fixture_write_config(f, MAY_NOT);
+    fixture_kill(f);
+    fixture_start(f);
+    publish(&p, 1);
+    other_turn(&t);
+    fixture_reload(f, MAY_READ);
+    other_turn(&t);
+    child_join(watcher);
+    gate_close(&t.done);
+    gate_close(&t.next);
+    allot_close(p.session);
+}
+
 static void test_watch__bad_input(void **state)
 {
     struct fixture *f = *state;
@@ -408,6 +519,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_watch__daemon_killed_nothing_kept),
         fixture_test(test_watch__on_another_connection),
         fixture_test_bare(test_watch__ended_for_good),
+        fixture_test_bare(test_watch__right_taken_away),
         fixture_test(test_watch__bad_input),
     };
 

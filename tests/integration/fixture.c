@@ -179,6 +179,14 @@ int fixture_find_stored(struct fixture *f, const char *name)
     return found;
 }
 
+unsigned fixture_count_stored(struct fixture *f)
+{
+    pthread_mutex_lock(&f->lock);
+    unsigned n = f->n_stored;
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
 void fixture_drop_stored(struct fixture *f)
 {
     pthread_mutex_lock(&f->lock);

@@ -106,6 +106,7 @@ void fixture_reload(struct fixture *f, const char *config);
 
 /* The index among f->stored, or -1. */
 int fixture_find_stored(struct fixture *f, const char *name);
+unsigned fixture_count_stored(struct fixture *f);
 /* Forgets all that is stored, as `systemctl stop` does. */
 void fixture_drop_stored(struct fixture *f);
 

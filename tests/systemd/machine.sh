@@ -94,7 +94,7 @@ machine_is_up() {
 }
 
 machine_run() {
-  nsenter --target "$machine_pid" --all --root --wd=/ -- "$@"
+  nsenter --target "$machine_pid" --all --root --wdns=/ -- "$@"
 }
 
 machine_as() {

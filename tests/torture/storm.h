@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "../unit/support.h"
-#include "fixture.h"
+#include "stage.h"
 
 #define STORM_CLIENTS 32u
 #define STORM_BOARD   64u
@@ -47,7 +47,7 @@ struct storm_client {
     uint64_t seed;
 };
 
-struct storm *storm_new(const struct fixture *f);
+struct storm *storm_new(const struct stage *st);
 void storm_free(struct storm *s);
 
 /* Waits until `more` operations have been carried out since now. */
@@ -55,8 +55,8 @@ void storm_wait(const struct storm *s, uint64_t more);
 
 /* Nothing is left of the clients, which have all ended, in the pool "default", which had so many
  * free pages before. */
-void storm_expect_nothing(struct fixture *f, uint64_t free_pages);
-uint64_t storm_free_pages(const struct fixture *f);
+void storm_expect_nothing(const struct storm *s, uint64_t free_pages);
+uint64_t storm_free_pages(const struct storm *s);
 
 /* In a run with ALLOT_TORTURE_LONG `long_run`, else `short_run`. */
 uint64_t storm_length(uint64_t short_run, uint64_t long_run);

@@ -390,7 +390,7 @@ struct plan {
 };
 
 struct crowd {
-    struct fixture *f;
+    struct stage stage;
     struct storm *storm;
     struct test_random random;
     struct storm_client clients[STORM_CLIENTS];
@@ -414,16 +414,12 @@ static void replace_client(struct crowd *c)
 }
 
 /* With so many clients dying while no daemon is there. */
-static void kill_daemon(struct crowd *c, const struct plan *plan, uint64_t clients)
+static void kill_daemon(struct crowd *c, uint64_t clients)
 {
-    if (plan->setup.arguments) {
-        fixture_kill_supervised(c->f);
-        return;
-    }
-    fixture_kill(c->f);
+    c->stage.ops->kill(&c->stage);
     while (clients-- > 0)
         replace_client(c);
-    fixture_start(c->f);
+    c->stage.ops->go_on(&c->stage);
 }
 
 /* What the names hold is as whole as what processes do. */
@@ -447,13 +443,12 @@ static void run(struct fixture *f, const struct plan *plan)
 {
     uint64_t clients = plan->client_kills;
     uint64_t daemons = plan->daemon_kills;
-    struct crowd c = {.f = f};
+    struct crowd c;
 
     test_random_init(&c.random, storm_seed());
-    fixture_open(f, &plan->setup);
-    fixture_start(f);
-    c.storm = storm_new(f);
-    uint64_t free_pages = storm_free_pages(f);
+    stage_open(&c.stage, f, &plan->setup);
+    c.storm = storm_new(&c.stage);
+    uint64_t free_pages = storm_free_pages(c.storm);
     for (unsigned i = 0; i < STORM_CLIENTS; i++)
         start_client(&c, i);
     while (clients + daemons > 0) {
@@ -463,8 +458,8 @@ static void run(struct fixture *f, const struct plan *plan)
             clients--;
         } else {
             uint64_t more = test_random_below(&c.random, 4);
-            more = more < clients && !plan->setup.arguments ? more : 0;
-            kill_daemon(&c, plan, more);
+            more = more < clients ? more : 0;
+            kill_daemon(&c, more);
             clients -= more;
             daemons--;
         }
@@ -473,8 +468,9 @@ static void run(struct fixture *f, const struct plan *plan)
     atomic_store(&c.storm->stop, true);
     for (unsigned i = 0; i < STORM_CLIENTS; i++)
         child_join(c.pids[i]);
-    unpublish_all(f->socket);
-    storm_expect_nothing(f, free_pages);
+    unpublish_all(c.stage.socket);
+    storm_expect_nothing(c.storm, free_pages);
+    c.stage.ops->expect_calm(&c.stage);
     printf("%llu clients and %llu daemons killed; %llu operations, %llu refused, %llu acquired, "
            "%llu stale tickets, %llu published, %llu looked up, %llu waited for, %llu in vain\n",
            (unsigned long long)plan->client_kills, (unsigned long long)plan->daemon_kills,

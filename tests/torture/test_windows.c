@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon is killed under clients that know nothing of reconnecting: 32 raw connections with 1,
- * 16 or 256 operations in flight, in single requests and in batches, some of which drain their
- * answers slowly, on a pool that is full, so that places are used again and again.
+ * The daemon is killed, or restarted, under clients that know nothing of reconnecting: 32 raw
+ * connections with 1, 16 or 256 operations in flight, in single requests and in batches, some of
+ * which drain their answers slowly, on a pool that is full, so that places are used again and
+ * again.
  *
  * Each client demands: its connection stays; answers come for every operation, in order but for
  * those that wait; one that comes once more is the same; what it is granted is nobody else's (it
@@ -377,62 +378,59 @@ static void work(void *ctx)
 
 /* ---- kills ---- */
 
-/* Until the manager has the connections of all clients: from then on they must stay. */
-static void wait_kept(struct fixture *f, const struct storm *s, unsigned before)
-{
-    for (unsigned i = 0; i < STORM_CLIENTS; i++) {
-        char name[64];
-        bool kept = false;
-        while (!kept) {
-            storm_wait(s, 1);
-            snprintf(name, sizeof(name), "client-%llu",
-                     (unsigned long long)atomic_load(&s->sessions[i]));
-            kept = f->setup.arguments ? fixture_count_fds(f) >= before + STORM_CLIENTS
-                                      : fixture_find_stored(f, name) >= 0;
-        }
-    }
-}
+/* How often the daemon ends, and how. */
+struct plan {
+    struct fixture_setup setup;
+    uint64_t kills;
+    uint64_t restarts;
+    uint64_t operations;
+};
 
-static void run(struct fixture *f, const struct fixture_setup *setup, uint64_t kills,
-                uint64_t operations)
+static void run(struct fixture *f, const struct plan *plan)
 {
+    uint64_t ends = plan->kills + plan->restarts;
     struct storm_client clients[STORM_CLIENTS];
     pid_t pids[STORM_CLIENTS];
     struct test_random random;
+    struct stage stage;
 
     test_random_init(&random, storm_seed());
-    fixture_open(f, setup);
-    fixture_start(f);
-    struct storm *s = storm_new(f);
-    uint64_t free_pages = storm_free_pages(f);
-    unsigned before = fixture_count_fds(f);
+    stage_open(&stage, f, &plan->setup);
+    struct storm *s = storm_new(&stage);
+    uint64_t free_pages = storm_free_pages(s);
+    uint64_t before = stage.ops->count_kept(&stage);
     for (unsigned i = 0; i < STORM_CLIENTS; i++) {
         clients[i] =
             (struct storm_client){.storm = s, .index = i, .seed = test_random_next(&random)};
         pids[i] = child_start(work, &clients[i]);
     }
-    wait_kept(f, s, before);
-    for (uint64_t i = 0; i < kills; i++) {
-        storm_wait(s, test_random_below(&random, 2 * operations / kills));
-        if (setup->arguments) {
-            fixture_kill_supervised(f);
+    /* From then on all connections must stay. */
+    while (stage.ops->count_kept(&stage) < before + STORM_CLIENTS)
+        storm_wait(s, 1);
+    for (uint64_t i = 0; i < ends; i++) {
+        storm_wait(s, test_random_below(&random, 2 * plan->operations / ends));
+        if (i < plan->restarts) {
+            stage.ops->restart(&stage);
         } else {
-            fixture_kill(f);
-            fixture_start(f);
+            stage.ops->kill(&stage);
+            stage.ops->go_on(&stage);
         }
     }
-    while (atomic_load(&s->operations) < operations)
+    while (atomic_load(&s->operations) < plan->operations)
         storm_wait(s, 1);
     atomic_store(&s->stop, true);
     for (unsigned i = 0; i < STORM_CLIENTS; i++)
         child_join(pids[i]);
-    storm_expect_nothing(f, free_pages);
-    printf("the daemon killed %llu times; %llu operations, %llu refused, %llu answered twice, "
+    storm_expect_nothing(s, free_pages);
+    stage.ops->expect_calm(&stage);
+    printf("the daemon killed %llu times, restarted %llu; %llu operations, %llu refused, %llu "
+           "answered twice, "
            "%llu published, %llu looked up, %llu waited for, %llu in vain\n",
-           (unsigned long long)kills, (unsigned long long)s->operations,
-           (unsigned long long)s->refused, (unsigned long long)s->repeated,
-           (unsigned long long)s->published, (unsigned long long)s->found,
-           (unsigned long long)s->waited, (unsigned long long)s->in_vain);
+           (unsigned long long)plan->kills, (unsigned long long)plan->restarts,
+           (unsigned long long)s->operations, (unsigned long long)s->refused,
+           (unsigned long long)s->repeated, (unsigned long long)s->published,
+           (unsigned long long)s->found, (unsigned long long)s->waited,
+           (unsigned long long)s->in_vain);
     check(s->refused * 10 >= s->operations); /* the pool was full */
     check(s->published > 0 && s->found > 0 && s->waited > 0 && s->in_vain > 0);
     storm_free(s);
@@ -442,23 +440,32 @@ static void run(struct fixture *f, const struct fixture_setup *setup, uint64_t k
 
 static void test_windows__the_daemon_killed(void **state)
 {
-    static const struct fixture_setup kept = {.config = CONFIG, .keep_clients = true};
+    run(*state, &(struct plan){.setup = {.config = CONFIG, .keep_clients = true},
+                               .kills = storm_length(50, 1000),
+                               .operations = storm_length(100000, 10000000)});
+}
 
-    run(*state, &kept, storm_length(50, 1000), storm_length(100000, 10000000));
+static void test_windows__the_daemon_restarted(void **state)
+{
+    run(*state, &(struct plan){.setup = {.config = CONFIG, .keep_clients = true},
+                               .restarts = storm_length(10, 100),
+                               .operations = storm_length(20000, 1000000)});
 }
 
 static void test_windows__the_supervised_daemon_killed(void **state)
 {
     static const char *const arguments[] = {"--supervise", NULL};
-    static const struct fixture_setup supervised = {.config = CONFIG, .arguments = arguments};
 
-    run(*state, &supervised, storm_length(50, 1000), storm_length(100000, 10000000));
+    run(*state, &(struct plan){.setup = {.config = CONFIG, .arguments = arguments},
+                               .kills = storm_length(50, 1000),
+                               .operations = storm_length(100000, 10000000)});
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_windows__the_daemon_killed),
+        fixture_test_bare(test_windows__the_daemon_restarted),
         fixture_test_bare(test_windows__the_supervised_daemon_killed),
     };
 

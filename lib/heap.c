@@ -224,17 +224,15 @@ static int claim_pages(struct allot_heap *h, uint64_t start, uint64_t num)
     return err;
 }
 
-int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align)
+/* Claims a block for which pages are missing. */
+static __attribute__((noinline)) int claim_growing(struct allot_heap *h, uint64_t pos,
+                                                   uint64_t size, uint64_t align)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
     uint64_t page = page_of(h), start, length, end, near;
     int err = ops->footprint(h->bytes, pos, size, align, &start, &length);
 
     if (err)
-        return err;
-    /* Most blocks lie in pages that another one has brought already. */
-    err = ops->claim(h->bytes, pos, size, align);
-    if (err != ALLOT_E_OVERLAP)
         return err;
     end = ALLOT_ALIGN_UP(start + length, page);
     start = ALLOT_ALIGN_DOWN(start, page);
@@ -246,6 +244,14 @@ int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t
     for (near = start; near < end; near += page)
         give_back(h, near, 0);
     return err;
+}
+
+int allot_heap_claim(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align)
+{
+    /* Most blocks lie in pages that another one has brought already. */
+    int err = h->bytes->ops->claim(h->bytes, pos, size, align);
+
+    return err == ALLOT_E_OVERLAP ? claim_growing(h, pos, size, align) : err;
 }
 
 int allot_heap_dealloc(struct allot_heap *h, uint64_t pos, uint64_t size, uint64_t align)

@@ -469,6 +469,16 @@ static int buddy_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64
     return 0;
 }
 
+static int buddy_reserve(struct allot_byte *b, uint64_t blocks)
+{
+    struct buddy *d = buddy_of(b);
+
+    if (blocks > UINT32_MAX || !reserve(d, (uint32_t)blocks))
+        return ALLOT_E_NO_MEMORY;
+    nodes_expect(&d->nodes, (uint32_t)blocks);
+    return 0;
+}
+
 /* The link to the pair that has the block that alloc() returned at `pos` for `size` and `align`. */
 static inline int find_block(const struct buddy *d, uint64_t pos, uint64_t size, uint64_t align,
                              unsigned *ret_order, uint32_t **ret_link)
@@ -588,6 +598,7 @@ const struct allot_byte_ops allot_buddy = {
     .take_back = buddy_take_back,
     .alloc = buddy_alloc,
     .claim = buddy_claim,
+    .reserve = buddy_reserve,
     .footprint = buddy_footprint,
     .dealloc = buddy_dealloc,
     .realloc = buddy_realloc,

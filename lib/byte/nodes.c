@@ -28,13 +28,18 @@ static bool resize(struct nodes *n, void **array, uint32_t *capacity, uint32_t w
     return true;
 }
 
+static uint32_t room_of(uint32_t capacity)
+{
+    return capacity - (capacity - 1) / NODES_GROUP;
+}
+
 static bool resize_nodes(struct nodes *n, uint32_t want)
 {
     void *array = n->at;
     bool done = resize(n, &array, &n->capacity, want, sizeof(struct node));
 
     n->at = array;
-    n->room = n->capacity - (n->capacity - 1) / NODES_GROUP;
+    n->room = room_of(n->capacity);
     return done;
 }
 
@@ -100,17 +105,37 @@ void nodes_reset(struct nodes *n)
     nodes_forget(n);
 }
 
+void nodes_expect(struct nodes *n, uint32_t blocks)
+{
+    uint32_t most = n->bucket_capacity / 2, buckets = 2 * (blocks < most ? blocks : most);
+
+    if (n->used || buckets <= n->buckets) {
+        nodes_spread(n, blocks);
+        return;
+    }
+    for (uint32_t i = n->buckets; i < buckets; i++)
+        n->bucket[i] = 0;
+    n->buckets = buckets;
+    n->mask = UINT32_MAX >> __builtin_clz(buckets - 1);
+    n->half = n->mask >> 1;
+}
+
 bool nodes_grow(struct nodes *n, uint32_t count)
 {
-    while (n->room - n->taken < count) {
-        if (n->capacity == UINT32_MAX || !resize_nodes(n, larger(n->capacity)))
+    uint32_t want = n->capacity, buckets = n->bucket_capacity;
+
+    while (room_of(want) - n->taken < count) {
+        if (want == UINT32_MAX)
             return false;
+        want = larger(want);
     }
-    while (n->bucket_capacity / 2 - n->used < count) {
-        if (n->bucket_capacity == UINT32_MAX || !resize_buckets(n, larger(n->bucket_capacity)))
+    while (buckets / 2 - n->used < count) {
+        if (buckets == UINT32_MAX)
             return false;
+        buckets = larger(buckets);
     }
-    return true;
+    return (want == n->capacity || resize_nodes(n, want)) &&
+           (buckets == n->bucket_capacity || resize_buckets(n, buckets));
 }
 
 #define CHECK(what)                                                                                \

@@ -73,6 +73,8 @@ void nodes_forget(struct nodes *n);
 /* Forgets all nodes and gives back memory down to what nodes_init() took. */
 void nodes_reset(struct nodes *n);
 bool nodes_grow(struct nodes *n, uint32_t count);
+/* The buckets for so many more blocks, as far as there is memory. */
+void nodes_expect(struct nodes *n, uint32_t blocks);
 /* Recounts spare nodes and buckets. 0, or the line of the check that failed. */
 int nodes_check(const struct nodes *n);
 

@@ -16,7 +16,8 @@
  * Claims and the taking back of an arbitrary position need the free run that contains a position,
  * which bins cannot find. For them the free runs move from the bins into a tree by position, and
  * move back when something else wants them by size. Each move visits all nodes; a rebuild makes one
- * at its start and one at its end, and taking back the run that a dealloc just made needs none.
+ * at its start and one at its end. What lies in the run that was looked at last needs none: taking
+ * back what a dealloc just made, and claims in rising order in memory that was just added.
  *
  * Invariants: no two free runs touch. A range's runs cover it without gaps. Ranges do not touch.
  * total is the sum of the ranges, used that of the blocks.
@@ -224,22 +225,32 @@ static inline uint64_t range_start(const struct node *at, uint32_t header)
     return node_pos(&at[at[header].next]);
 }
 
-/* The free run that contains `pos`; 0 if there is none. What a dealloc has just made, a block and
- * what nobody manages are told without the tree. */
-static uint32_t run_at(struct tlsf *t, uint64_t pos)
+/* As run_at(). A block and what nobody manages are told without the tree. */
+static __attribute__((noinline)) uint32_t run_search(struct tlsf *t, uint64_t pos)
 {
     const struct node *at = t->nodes.at;
-    uint32_t i = t->recent, range;
+    uint32_t range = tree_ceiling(at, t->ranges, pos + 1), i;
 
-    if (i < t->nodes.top && node_is_free(&at[i]) && pos - node_pos(&at[i]) < node_size(at, i))
-        return i;
-    range = tree_ceiling(at, t->ranges, pos + 1);
     if (!range || pos < range_start(at, range) || *nodes_find(&t->nodes, pos))
         return 0;
     if (!t->by_position)
         reindex(t, true);
     i = tree_floor(at, t->runs, pos);
-    return i && pos < node_end(at, i) ? i : 0;
+    if (!i || pos >= node_end(at, i))
+        return 0;
+    t->recent = i;
+    return i;
+}
+
+/* The free run that contains `pos`; 0 if there is none. */
+static inline uint32_t run_at(struct tlsf *t, uint64_t pos)
+{
+    const struct node *at = t->nodes.at;
+    uint32_t i = t->recent;
+
+    if (i < t->nodes.top && node_is_free(&at[i]) && pos - node_pos(&at[i]) < node_size(at, i))
+        return i;
+    return run_search(t, pos);
 }
 
 /* Node `i` at `pos`, of `size` bytes, which is linked between `prev` and `next` but not indexed,
@@ -340,7 +351,7 @@ ALWAYS_INLINE int run_carve(struct tlsf *t, uint32_t run, uint64_t old_size, uin
 }
 
 /* As run_carve(), at any `pos` in the run. Two nodes are reserved. */
-static void run_carve_at(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
+ALWAYS_INLINE void run_carve_at(struct tlsf *t, uint32_t run, uint64_t pos, uint64_t size)
 {
     struct node *at = t->nodes.at;
     uint64_t start = node_pos(&at[run]), old_size = node_size(at, run);
@@ -610,8 +621,8 @@ static int tlsf_alloc(struct allot_byte *b, uint64_t size, uint64_t align, uint6
     return run_carve(t, run, found, *ret_pos, size);
 }
 
-static int tlsf_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align,
-                          uint64_t *ret_start, uint64_t *ret_size)
+static inline int tlsf_footprint(const struct allot_byte *b, uint64_t pos, uint64_t size,
+                                 uint64_t align, uint64_t *ret_start, uint64_t *ret_size)
 {
     uint64_t end;
     int err = round_request(size, align, &size);
@@ -638,9 +649,25 @@ static int tlsf_claim(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_
     run = run_at(t, pos);
     if (!run || node_end(t->nodes.at, run) < pos + size)
         return ALLOT_E_OVERLAP;
-    if (!reserve(t, 2))
+    if (t->ready >= 2)
+        t->ready -= 2;
+    else if (!reserve(t, 2))
         return ALLOT_E_NO_MEMORY;
     run_carve_at(t, run, pos, size);
+    if (!t->ready && !t->by_position)
+        set_ready(t);
+    return 0;
+}
+
+static int tlsf_reserve(struct allot_byte *b, uint64_t blocks)
+{
+    struct tlsf *t = tlsf_of(b);
+
+    if (blocks > UINT32_MAX || !reserve(t, (uint32_t)blocks))
+        return ALLOT_E_NO_MEMORY;
+    nodes_expect(&t->nodes, (uint32_t)blocks);
+    if (!t->by_position)
+        set_ready(t);
     return 0;
 }
 
@@ -781,6 +808,7 @@ const struct allot_byte_ops allot_tlsf = {
     .take_back = tlsf_take_back,
     .alloc = tlsf_alloc,
     .claim = tlsf_claim,
+    .reserve = tlsf_reserve,
     .footprint = tlsf_footprint,
     .dealloc = tlsf_dealloc,
     .realloc = tlsf_realloc,

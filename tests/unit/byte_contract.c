@@ -463,6 +463,29 @@ static void test_byte__has_no_size_cap(void **state)
     }
 }
 
+/* Claims, in whatever order, that were told of ask for nothing more. */
+static void test_byte__claims_after_a_reserve_need_no_metadata(void **state)
+{
+    struct fixture *f = *state;
+    struct allot_byte *b = f->b;
+    const uint64_t blocks = 100000, size = 64;
+
+    if (!OPS->reserve)
+        skip();
+    assert_int_equal(OPS->add_memory(b, 0, blocks * size), 0);
+    assert_int_equal(OPS->reserve(b, UINT64_MAX), ALLOT_E_NO_MEMORY);
+    check(b);
+    assert_int_equal(OPS->reserve(b, blocks), 0);
+    check(b);
+    f->meta.fail_always = true;
+    for (uint64_t i = 0; i < blocks; i++)
+        assert_int_equal(OPS->claim(b, (i % 2 ? blocks - i : i) * size, size, 1), 0);
+    f->meta.fail_always = false;
+    assert_false(f->meta.failed);
+    assert_int_equal(OPS->largest_free(b), 0);
+    check(b);
+}
+
 static void test_byte__metadata_for_a_million_blocks(void **state)
 {
     struct fixture *f = *state;
@@ -501,6 +524,7 @@ int byte_contract_run(void)
         CASE(test_byte__touching_ranges_become_one),
         CASE(test_byte__take_back_cuts_a_range),
         CASE(test_byte__has_no_size_cap),
+        CASE(test_byte__claims_after_a_reserve_need_no_metadata),
         CASE(test_byte__metadata_for_a_million_blocks),
     };
 

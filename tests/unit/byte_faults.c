@@ -274,6 +274,19 @@ static void test_byte__claim_without_metadata(void **state)
     assert_true(refuse_each(claim, false) > 0);
 }
 
+static int reserve(struct world *w)
+{
+    return OPS->reserve(w->b, 10000);
+}
+
+static void test_byte__reserve_without_metadata(void **state)
+{
+    (void)state;
+    if (!OPS->reserve)
+        skip();
+    assert_true(refuse_each(reserve, false) > 0);
+}
+
 static int shrink(struct world *w)
 {
     return OPS->realloc(w->b, w->last, LARGE, 1, 10000);
@@ -385,6 +398,7 @@ int byte_faults_run(void)
         cmocka_unit_test(test_byte__take_back_without_metadata),
         cmocka_unit_test(test_byte__alloc_without_metadata),
         cmocka_unit_test(test_byte__claim_without_metadata),
+        cmocka_unit_test(test_byte__reserve_without_metadata),
         cmocka_unit_test(test_byte__realloc_without_metadata),
         cmocka_unit_test(test_byte__heap_grows_without_metadata),
         cmocka_unit_test(test_byte__heap_claims_without_metadata),

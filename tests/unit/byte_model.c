@@ -585,8 +585,16 @@ static void shuffle(struct byte_model *m, unsigned *order, unsigned n)
     }
 }
 
-/* From the ranges and the live blocks, in random order, by a second allocator, or by the same one
- * that is made to forget. */
+static int by_position(const void *a, const void *b, void *blocks)
+{
+    uint64_t x = ((struct block *)blocks)[*(const unsigned *)a].pos;
+    uint64_t y = ((struct block *)blocks)[*(const unsigned *)b].pos;
+
+    return (x > y) - (x < y);
+}
+
+/* From the ranges and the live blocks, in random or rising order, by a second allocator, or by the
+ * same one that is made to forget. */
 static bool rebuild(struct byte_model *m)
 {
     static unsigned order[RANGES_MAX + BYTE_MODEL_LIVE_MAX];
@@ -610,6 +618,10 @@ static bool rebuild(struct byte_model *m)
         EXPECT(ops->add_memory(m->b, range->start, range->end - range->start) == 0);
     }
     shuffle(m, order, m->live);
+    if (below(m, 2))
+        qsort_r(order, m->live, sizeof(*order), by_position, m->blocks);
+    if (ops->reserve && below(m, 2))
+        EXPECT(ops->reserve(m->b, m->live) == 0);
     for (unsigned i = 0; i < m->live; i++) {
         const struct block *block = &m->blocks[order[i]];
 

@@ -70,6 +70,12 @@ struct allot_byte_ops {
     int (*claim)(struct allot_byte *b, uint64_t pos, uint64_t size, uint64_t align);
 
     /*
+     * Makes room for the metadata of so many more blocks at once, which costs less than making it
+     * as they come; a rebuild begins with it. NULL where it would not. NO_MEMORY: no metadata.
+     */
+    int (*reserve)(struct allot_byte *b, uint64_t blocks);
+
+    /*
      * The range that must be managed before claim(pos, size, align) can succeed: the block with all
      * its rounding. INVALID as claim().
      */

@@ -202,7 +202,6 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     ledger_entry_intend(o->entry, record, reference, o->entry->old_word, word);
     records_commit(&pool->records, record, reference, word);
     pool_count_in(pool, r);
-    pool_hold(pool, r, o->slot);
     pool->low = pool_is_low(pool);
     o->generation = r->generation;
     operation_answer(o, 0, o->position);
@@ -270,7 +269,7 @@ static void resize(struct pool *pool, struct pool_operation *o, uint32_t record,
     ledger_entry_intend(o->entry, record, reference, old, o->size);
     atomic_store_explicit(&r->size, o->size, memory_order_release);
     tally_resize(&pool->tags, r->tag, old, o->size);
-    pool->holdings[o->slot].bytes += o->size - old; /* nobody else holds it */
+    pool->records.held[o->slot].bytes += o->size - old; /* nobody else holds it */
     pool->used_bytes += o->size - old;
     pool->freed = o->size < old;
     operation_answer(o, 0, o->position);

@@ -50,7 +50,6 @@ bool pool_take_parcel(struct pool *pool, struct pool_operation *o, uint32_t reco
     ledger_entry_intend(o->entry, record, reference, old, word);
     records_move(&pool->records, reference, word);
     parcels_remove(&pool->parcels, ledger_reference_index(old));
-    pool_hold(pool, r, o->slot);
     return true;
 }
 

@@ -69,9 +69,7 @@ void pool_drop_reference(struct pool *pool, uint32_t reference)
     uint64_t word = pool->records.reference[reference];
     uint32_t record = ledger_reference_record(word);
 
-    if (ledger_reference_slot(word) < SESSIONS_MAX)
-        pool_unhold(pool, &pool->records.record[record], ledger_reference_slot(word));
-    else if (ledger_reference_slot(word) == HOLDER_PARCEL)
+    if (ledger_reference_slot(word) == HOLDER_PARCEL)
         parcels_remove(&pool->parcels, ledger_reference_index(word));
     if (records_drop(&pool->records, reference))
         pool_free_record(pool, record);
@@ -92,7 +90,6 @@ int pool_take_reference(struct pool *pool, struct pool_operation *o, uint32_t re
         return -ALLOT__ERROR__E_LIMIT;
     ledger_entry_intend(o->entry, record, reference, 0, word);
     records_commit_reference(&pool->records, reference, word);
-    pool_hold(pool, r, o->slot);
     pool->low = pool_is_low(pool);
     return 0;
 }

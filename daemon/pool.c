@@ -9,8 +9,8 @@
  *
  * Invariants, whenever the lock is free: every live record is taken in its allocator, with exactly
  * its size; what is taken besides is a reservation that waits for memory (pool_finish) or belongs
- * to the heap. Sums (tags, users, holdings, counts) are those of the live records, users also of
- * the reservations. Every byte of a live block or page run is backed with memory.
+ * to the heap. Sums (tags, users) are those of the live records, users also of the reservations.
+ * Every byte of a live block or page run is backed with memory.
  *
  * Locks: `lock` for all state; never across I/O. `growing` for who makes room in the ledger.
  *
@@ -28,47 +28,33 @@
 #include <allot/align.h>
 
 #include "log.h"
+#include "memory.h"
 #include "region.h"
 
 static void *metadata_resize(void *ctx, void *ptr, size_t old_size, size_t new_size)
 {
-    (void)ctx;
+    const struct pool *pool = ctx;
+
     (void)old_size;
     if (new_size == 0) {
         free(ptr);
         return NULL;
     }
-    return realloc(ptr, new_size);
+    void *fresh = realloc(ptr, new_size);
+    if (fresh && pool->filling)
+        memory_populate(fresh, new_size);
+    return fresh;
 }
-
-static const struct allot_meta metadata = {.resize = metadata_resize};
 
 /* ---- state that operations change, too ---- */
 
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size)
 {
-    uint64_t last = (position + size - 1) / pool->info->page_size;
+    int shift = __builtin_ctzll(pool->info->page_size);
+    uint64_t last = (position + size - 1) >> shift;
 
-    for (uint64_t page = position / pool->info->page_size; page <= last; page++)
+    for (uint64_t page = position >> shift; page <= last; page++)
         pool->committed[page / 64] |= 1ull << page % 64;
-}
-
-void pool_hold(struct pool *pool, const struct ledger_record *record, unsigned slot)
-{
-    struct pool_holding *holding = &pool->holdings[slot];
-
-    holding->allocations++;
-    holding->bytes += kind_bytes(record->kind, record->size);
-    holding->ids += kind_ids(record->kind, record->size);
-}
-
-void pool_unhold(struct pool *pool, const struct ledger_record *record, unsigned slot)
-{
-    struct pool_holding *holding = &pool->holdings[slot];
-
-    holding->allocations--;
-    holding->bytes -= kind_bytes(record->kind, record->size);
-    holding->ids -= kind_ids(record->kind, record->size);
 }
 
 void pool_count_in(struct pool *pool, const struct ledger_record *record)
@@ -77,7 +63,6 @@ void pool_count_in(struct pool *pool, const struct ledger_record *record)
 
     tally_add(&pool->tags, record->tag, bytes, kind_ids(record->kind, record->size));
     pool->used_bytes += bytes;
-    pool->counts[record->kind]++;
 }
 
 void pool_count_out(struct pool *pool, const struct ledger_record *record)
@@ -88,7 +73,6 @@ void pool_count_out(struct pool *pool, const struct ledger_record *record)
     tally_remove(&pool->tags, record->tag, bytes, ids);
     tally_remove(&pool->users, record->uid, bytes, ids);
     pool->used_bytes -= bytes;
-    pool->counts[record->kind]--;
 }
 
 void pool_make_room(struct pool *pool)
@@ -175,9 +159,9 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
     ret->largest_free_pages = pool->pages->ops->largest_free(pool->pages);
     ret->heap_bytes = pool->bytes->ops->total_bytes(pool->bytes);
     ret->heap_free_bytes = pool->bytes->ops->available_bytes(pool->bytes);
-    ret->blocks = pool->counts[RECORD_BYTES];
-    ret->page_runs = pool->counts[RECORD_PAGES];
-    ret->id_ranges = pool->counts[RECORD_IDS];
+    ret->blocks = pool->records.live_of[RECORD_BYTES];
+    ret->page_runs = pool->records.live_of[RECORD_PAGES];
+    ret->id_ranges = pool->records.live_of[RECORD_IDS];
     ret->ids = pool->ids->ops->size(pool->ids);
     ret->ids_used = pool->ids->ops->used(pool->ids);
     ret->names = pool->names.live;
@@ -186,8 +170,7 @@ void pool_info(struct pool *pool, Allot__PoolInfo *ret)
         pool->bytes->ops->metadata_bytes(pool->bytes) + pool->ids->ops->metadata_bytes(pool->ids) +
         records_bytes(&pool->records) + parcels_bytes(&pool->parcels) + names_bytes(&pool->names) +
         (pool->tags.capacity + pool->users.capacity) * sizeof(struct tally_entry) +
-        pool->info->size_max / pool->info->page_size / 8 +
-        SESSIONS_MAX * sizeof(struct pool_holding);
+        pool->info->size_max / pool->info->page_size / 8;
     pool_unlock(pool);
 }
 
@@ -199,10 +182,10 @@ size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size
     return count;
 }
 
-struct pool_holding pool_holding(struct pool *pool, unsigned slot)
+struct records_holding pool_holding(struct pool *pool, unsigned slot)
 {
     pool_lock(pool);
-    struct pool_holding holding = pool->holdings[slot];
+    struct records_holding holding = pool->records.held[slot];
     pool_unlock(pool);
     return holding;
 }
@@ -226,6 +209,8 @@ static int claim_record(struct pool *pool, const struct ledger_record *r)
     case RECORD_BYTES:
         return allot_heap_claim(&pool->heap, r->position, r->size, 1ull << r->align_log2);
     case RECORD_PAGES:
+        if (!ALLOT_IS_ALIGNED(r->size, pool->info->page_size))
+            return ALLOT_E_INVALID;
         return pool->pages->ops->alloc_pages_at(pool->pages, r->position,
                                                 r->size / pool->info->page_size);
     case RECORD_IDS:
@@ -235,39 +220,86 @@ static int claim_record(struct pool *pool, const struct ledger_record *r)
     }
 }
 
-/* Rebuilds allocators and sums from the live records and their references. */
+/* Records in a row are mostly charged alike, and several lie in a page. */
+struct rebuild {
+    struct pool *pool;
+    uint64_t marked;        /* the end of the pages marked last */
+    struct tally_entry sum; /* by uid, of records in a row that are charged alike */
+    uint32_t tag;           /* theirs */
+};
+
+static int charge(struct rebuild *b)
+{
+    struct pool *pool = b->pool;
+
+    if (!b->sum.allocations)
+        return 0;
+    if (!tally_reserve(&pool->users) || !tally_reserve(&pool->tags))
+        return -ENOMEM;
+    tally_join(&pool->users, &b->sum);
+    b->sum.key = b->tag;
+    tally_join(&pool->tags, &b->sum);
+    pool->used_bytes += b->sum.bytes;
+    b->sum = (struct tally_entry){0};
+    return 0;
+}
+
+static int rebuild_record(void *ctx, const struct ledger_record *r)
+{
+    struct rebuild *b = ctx;
+    struct pool *pool = b->pool;
+    uint64_t end = r->position + r->size;
+    int rc = r->align_log2 < 64 ? claim_record(pool, r) : ALLOT_E_INVALID;
+
+    if (rc) {
+        log_error("pool %s: the allocation of %llu at %#llx cannot be claimed (error %d)",
+                  pool->info->name, (unsigned long long)r->size, (unsigned long long)r->position,
+                  rc);
+        return -EBADMSG;
+    }
+    if (r->kind != RECORD_IDS && end > b->marked) {
+        pool_mark_committed(pool, r->position, r->size); /* touched or not */
+        b->marked = ALLOT_ALIGN_UP(end, pool->info->page_size);
+    }
+    if (r->uid != b->sum.key || r->tag != b->tag) {
+        rc = charge(b);
+        b->sum.key = r->uid;
+        b->tag = r->tag;
+    }
+    b->sum.allocations++;
+    b->sum.bytes += kind_bytes(r->kind, r->size);
+    b->sum.ids += kind_ids(r->kind, r->size);
+    return rc;
+}
+
+static int reserve_blocks(struct pool *pool)
+{
+    const struct allot_byte_ops *ops = pool->bytes->ops;
+
+    if (!ops->reserve)
+        return 0;
+    pool->filling = true;
+    int err = ops->reserve(pool->bytes, pool->records.live_of[RECORD_BYTES]);
+    pool->filling = false;
+    return err ? -ENOMEM : 0;
+}
+
+/* Rebuilds allocators and sums from the live records. */
 static int rebuild(struct pool *pool)
 {
-    for (uint32_t i = 0; i < pool->info->records_top; i++) {
-        const struct ledger_record *r = &pool->records.record[i];
-        if (!records_is_live(&pool->records, i))
-            continue;
-        if (!tally_reserve(&pool->users) || !tally_reserve(&pool->tags))
-            return -ENOMEM;
-        int rc = r->align_log2 < 64 ? claim_record(pool, r) : ALLOT_E_INVALID;
-        if (rc) {
-            log_error("pool %s: the allocation of %llu at %#llx cannot be claimed (error %d)",
-                      pool->info->name, (unsigned long long)r->size,
-                      (unsigned long long)r->position, rc);
-            return -EBADMSG;
-        }
-        if (r->kind != RECORD_IDS)
-            pool_mark_committed(pool, r->position, r->size); /* touched or not */
-        tally_add(&pool->users, r->uid, kind_bytes(r->kind, r->size), kind_ids(r->kind, r->size));
-        pool_count_in(pool, r);
-    }
-    for (uint32_t i = 0; i < pool->info->references_top; i++) {
-        uint64_t word = pool->records.reference[i];
-        if (word && ledger_reference_slot(word) < SESSIONS_MAX)
-            pool_hold(pool, &pool->records.record[ledger_reference_record(word)],
-                      ledger_reference_slot(word));
-    }
-    int rc = region_committed(pool->fd, visit_committed, pool);
-    return rc ? rc : pool_check(pool) ? 0 : -EBADMSG;
+    struct rebuild b = {.pool = pool};
+    int rc = reserve_blocks(pool);
+
+    if (!rc)
+        rc = records_visit(&pool->records, rebuild_record, &b);
+    if (!rc)
+        rc = charge(&b);
+    return rc ? rc : region_committed(pool->fd, visit_committed, pool);
 }
 
 static int make_allocators(struct pool *pool)
 {
+    const struct allot_meta metadata = {.resize = metadata_resize, .ctx = pool};
     const struct ledger_pool *info = pool->info;
     const struct allot_page_ops *pages;
     const struct allot_id_ops *ids;
@@ -386,13 +418,14 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
     if (!rc)
         rc = tally_init(&pool->users);
     if (!rc) {
-        pool->holdings = calloc(SESSIONS_MAX, sizeof(*pool->holdings));
         pool->committed = calloc(info->size_max / info->page_size / 64 + 1, sizeof(uint64_t));
-        if (!pool->holdings || !pool->committed)
+        if (!pool->committed)
             rc = -ENOMEM;
     }
     if (!rc)
         rc = rebuild(pool);
+    if (!rc && getenv("ALLOTD_CHECK") && !pool_check(pool))
+        rc = -EBADMSG;
     if (rc) {
         if (pool->fd == fd)
             pool->fd = -1; /* still the caller's */
@@ -418,7 +451,6 @@ void pool_close(struct pool *pool)
     names_close(&pool->names);
     tally_deinit(&pool->tags);
     tally_deinit(&pool->users);
-    free(pool->holdings);
     free(pool->committed);
     if (pool->fd >= 0)
         close(pool->fd);

@@ -21,13 +21,6 @@
 #include "tally.h"
 #include "waits.h"
 
-/* What one session holds in the pool. */
-struct pool_holding {
-    uint64_t allocations;
-    uint64_t bytes;
-    uint64_t ids;
-};
-
 struct pool {
     pthread_mutex_t lock;
     bool locked;             /* for assertions: by pool_lock() */
@@ -48,13 +41,12 @@ struct pool {
     struct names names;
     struct parcels parcels;
     struct waits waits;
-    bool freed; /* since those that wait were last rung */
+    bool filling; /* what the allocators ask for now will be filled */
+    bool freed;   /* since those that wait were last rung */
     struct tally tags;
     struct tally users;
-    struct pool_holding *holdings;   /* SESSIONS_MAX */
-    uint64_t *committed;             /* a bit a page: backed with memory */
-    uint64_t used_bytes;             /* asked for by live blocks and page runs */
-    uint64_t counts[RECORD_IDS + 1]; /* live allocations of each kind */
+    uint64_t *committed; /* a bit a page: backed with memory */
+    uint64_t used_bytes; /* asked for by live blocks and page runs */
 };
 
 /* One item of a request, and its answer. */
@@ -89,10 +81,10 @@ enum pool_step {
 
 /*
  * Opens pool `index` of the ledger. `fd` -1: a new pool as `config` says, with a new region; else
- * what an earlier daemon left, rebuilt from the ledger's records and checked; then the ledger's
- * sizes hold and of `config` only quota, limits and rules. NULL config: kept for what is live in
- * it, with rights for nobody. 0; -errno; -EBADMSG where ledger and region do not fit (the log says
- * how). Takes fd over on success.
+ * what an earlier daemon left, rebuilt from the ledger's records; then the ledger's sizes hold and
+ * of `config` only quota, limits and rules. NULL config: kept for what is live in it, with rights
+ * for nobody. 0; -errno; -EBADMSG where ledger and region do not fit (the log says how). Takes fd
+ * over on success. The environment ALLOTD_CHECK has the result checked by pool_check().
  */
 int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
               const struct config_pool *config, int fd);
@@ -132,7 +124,7 @@ uint32_t pool_live(struct pool *pool); /* allocations */
 /* Statistics. The strings in *ret belong to the pool. `access` is left alone. */
 void pool_info(struct pool *pool, Allot__PoolInfo *ret);
 size_t pool_tags(struct pool *pool, uint64_t from, struct tally_entry *ret, size_t max);
-struct pool_holding pool_holding(struct pool *pool, unsigned slot);
+struct records_holding pool_holding(struct pool *pool, unsigned slot);
 
 /* A published name. */
 struct pool_name {
@@ -160,16 +152,6 @@ static inline void pool_unlock(struct pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static inline uint64_t kind_bytes(enum record_kind kind, uint64_t size)
-{
-    return kind == RECORD_IDS ? 0 : size;
-}
-
-static inline uint64_t kind_ids(enum record_kind kind, uint64_t size)
-{
-    return kind == RECORD_IDS ? size : 0;
-}
-
 /* The ledger's part is short of slots for the next batch, or for the next name. */
 static inline bool pool_is_low(const struct pool *pool)
 {
@@ -185,9 +167,6 @@ void pool_name(const struct pool *pool, uint32_t index, struct pool_name *ret);
 /* A record became live, or ceases to be (users are charged earlier, when space is reserved). */
 void pool_count_in(struct pool *pool, const struct ledger_record *record);
 void pool_count_out(struct pool *pool, const struct ledger_record *record);
-/* A session holds the record from now on, or does not any more. */
-void pool_hold(struct pool *pool, const struct ledger_record *record, unsigned slot);
-void pool_unhold(struct pool *pool, const struct ledger_record *record, unsigned slot);
 /* [position, position+size), whole pages, is backed with memory. */
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size);
 

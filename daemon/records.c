@@ -3,8 +3,9 @@
  * Records and references of one pool.
  *
  * What it is: the typed face of a pool's ledger part, and its derived indexes: a hash table from
- * position to record, a chain of references for each record and for each session, and chains of
- * free slots. What it is not: it knows nothing of allocators; pool.c keeps both in step.
+ * position to record, a chain of references for each record and for each session, what each
+ * session holds by them, and chains of free slots. What it is not: it knows nothing of allocators;
+ * pool.c keeps both in step.
  *
  * Invariants: a record is live exactly while its chain of references is not empty; it is then in
  * one hash chain, else (if it was used once) in the chain of free slots; the two share a link. A
@@ -26,10 +27,12 @@
 #include <string.h>
 
 #include "log.h"
+#include "memory.h"
 
 /* Room is made for this many slots at a time: 208 KiB of ledger, 0.1 ms to commit. */
 #define GROW_STEP 4096u
 #define HASH_MIN  1024u
+#define AHEAD     32u /* a record that may lie anywhere is asked for so many before it is read */
 
 _Static_assert(GROW_STEP >= 2 * CODEC_BATCH_MAX, "a step must hold more than a batch");
 
@@ -44,7 +47,7 @@ struct reference_link {
     uint32_t next_of_session;
 };
 
-static uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
+static inline uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
 {
     uint64_t key = (position ^ (ids ? 1ull << 63 : 0)) * 0x9e3779b97f4a7c15ull;
     uint32_t hash = (uint32_t)(key >> 32);
@@ -55,7 +58,7 @@ static uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
     return bucket < r->bucket_count ? bucket : bucket - half;
 }
 
-static uint32_t record_bucket(const struct records *r, uint32_t record)
+static inline uint32_t record_bucket(const struct records *r, uint32_t record)
 {
     const struct ledger_record *content = &r->record[record];
 
@@ -88,7 +91,7 @@ static void hash_grow(struct records *r)
     }
 }
 
-static void hash_add(struct records *r, uint32_t record)
+static inline void hash_add(struct records *r, uint32_t record)
 {
     if (r->live >= r->bucket_count)
         hash_grow(r);
@@ -96,6 +99,7 @@ static void hash_add(struct records *r, uint32_t record)
     r->record_links[record].next = r->buckets[bucket];
     r->buckets[bucket] = record;
     r->live++;
+    r->live_of[r->record[record].kind]++;
 }
 
 static void hash_remove(struct records *r, uint32_t record)
@@ -106,9 +110,10 @@ static void hash_remove(struct records *r, uint32_t record)
         at = &r->record_links[*at].next;
     *at = r->record_links[record].next;
     r->live--;
+    r->live_of[r->record[record].kind]--;
 }
 
-static void link_reference(struct records *r, uint32_t reference, uint64_t word)
+static inline void link_reference(struct records *r, uint32_t reference, uint64_t word)
 {
     uint32_t record = ledger_reference_record(word);
     struct reference_link *link = &r->reference_links[reference];
@@ -117,17 +122,22 @@ static void link_reference(struct records *r, uint32_t reference, uint64_t word)
     r->record_links[record].references = reference;
     if (ledger_reference_slot(word) >= SESSIONS_MAX)
         return; /* its holder knows it */
-    uint32_t *held = &r->held[ledger_reference_slot(word)];
+    const struct ledger_record *content = &r->record[record];
+    struct records_holding *held = &r->held[ledger_reference_slot(word)];
+    held->allocations++;
+    held->bytes += kind_bytes(content->kind, content->size);
+    held->ids += kind_ids(content->kind, content->size);
     link->prev_of_session = RECORDS_NONE;
-    link->next_of_session = *held;
-    if (*held != RECORDS_NONE)
-        r->reference_links[*held].prev_of_session = reference;
-    *held = reference;
+    link->next_of_session = held->chain - 1;
+    if (held->chain)
+        r->reference_links[held->chain - 1].prev_of_session = reference;
+    held->chain = reference + 1;
 }
 
 static void unlink_reference(struct records *r, uint32_t reference, uint64_t word)
 {
     const struct reference_link *link = &r->reference_links[reference];
+    const struct ledger_record *content = &r->record[ledger_reference_record(word)];
     uint32_t *at = &r->record_links[ledger_reference_record(word)].references;
 
     while (*at != reference)
@@ -135,10 +145,14 @@ static void unlink_reference(struct records *r, uint32_t reference, uint64_t wor
     *at = link->next_of_record;
     if (ledger_reference_slot(word) >= SESSIONS_MAX)
         return;
+    struct records_holding *held = &r->held[ledger_reference_slot(word)];
+    held->allocations--;
+    held->bytes -= kind_bytes(content->kind, content->size);
+    held->ids -= kind_ids(content->kind, content->size);
     if (link->prev_of_session != RECORDS_NONE)
         r->reference_links[link->prev_of_session].next_of_session = link->next_of_session;
     else
-        r->held[ledger_reference_slot(word)] = link->next_of_session;
+        held->chain = link->next_of_session + 1;
     if (link->next_of_session != RECORDS_NONE)
         r->reference_links[link->next_of_session].prev_of_session = link->prev_of_session;
 }
@@ -168,18 +182,33 @@ static bool is_plausible(const struct records *r, uint64_t word)
                                             0xffff) == ledger_reference_index(word);
 }
 
+/* Enters a record whose first reference was found. */
+static bool adopt(struct records *r, uint32_t record)
+{
+    const struct ledger_record *content = &r->record[record];
+
+    if (content->kind < RECORD_BYTES || content->kind > RECORD_IDS)
+        return false;
+    hash_add(r, record);
+    return true;
+}
+
 /* Derives chains and table from the ledger's words. */
 static int records_derive(struct records *r)
 {
     uint32_t records_top = r->info->records_top;
-    uint32_t references_top = r->info->references_top;
+    uint32_t last = RECORDS_NONE;
+    uint64_t last_position = UINT64_MAX;
 
     for (uint32_t i = 0; i < records_top; i++)
         r->record_links[i].references = RECORDS_NONE;
-    for (uint32_t i = references_top; i-- > 0;) {
+    r->in_order = true;
+    for (uint32_t i = r->info->references_top; i-- > 0;) {
         uint64_t word = r->reference[i];
         uint32_t record = ledger_reference_record(word);
 
+        if (i >= AHEAD)
+            __builtin_prefetch(&r->record[ledger_reference_record(r->reference[i - AHEAD])]);
         if (!word) {
             free_reference(r, i);
             continue;
@@ -188,20 +217,20 @@ static int records_derive(struct records *r)
             log_error("ledger: pool %s: reference %u is damaged", r->info->name, i);
             return -EBADMSG;
         }
+        if (r->record_links[record].references == RECORDS_NONE) {
+            if (!adopt(r, record)) {
+                log_error("ledger: pool %s: record %u is damaged", r->info->name, record);
+                return -EBADMSG;
+            }
+            r->in_order &= record < last && r->record[record].position <= last_position;
+            last_position = r->record[record].position;
+            last = record;
+        }
         link_reference(r, i, word);
     }
-    for (uint32_t i = records_top; i-- > 0;) {
-        if (r->record_links[i].references == RECORDS_NONE) {
+    for (uint32_t i = records_top; i-- > 0;)
+        if (r->record_links[i].references == RECORDS_NONE)
             free_record(r, i);
-            continue;
-        }
-        if (records_find(r, r->record[i].kind, r->record[i].position) != RECORDS_NONE) {
-            log_error("ledger: pool %s: two allocations start at %#llx", r->info->name,
-                      (unsigned long long)r->record[i].position);
-            return -EBADMSG;
-        }
-        hash_add(r, i);
-    }
     return 0;
 }
 
@@ -227,18 +256,20 @@ int records_open(struct records *r, const struct ledger *ledger, unsigned pool)
         .bucket_capacity = buckets,
         .free_record = RECORDS_NONE,
         .free_reference = RECORDS_NONE,
-        .held = malloc(SESSIONS_MAX * sizeof(uint32_t)),
+        .held = calloc(SESSIONS_MAX, sizeof(struct records_holding)),
     };
     int rc = top > ALLOCATIONS_MAX ? -EBADMSG : 0;
     if (!rc && (!r->buckets || !r->held))
         rc = -ENOMEM;
-    if (!rc)
-        rc = ledger_commit_part(ledger, pool, 0, committed);
+    if (!rc) /* what lies below was committed before it was used */
+        rc = ledger_commit_part(ledger, pool, committed - GROW_STEP, GROW_STEP);
     if (!rc)
         rc = records_grow(r, committed);
     if (!rc) {
+        memory_populate(r->record_links, info->records_top * sizeof(*r->record_links));
+        memory_populate(r->reference_links, info->references_top * sizeof(*r->reference_links));
+        memory_populate(r->buckets, buckets * sizeof(uint32_t));
         memset(r->buckets, 0xff, buckets * sizeof(uint32_t));
-        memset(r->held, 0xff, SESSIONS_MAX * sizeof(uint32_t));
         rc = records_derive(r);
     }
     if (rc)
@@ -389,7 +420,7 @@ bool records_is_sole(const struct records *r, uint32_t record, uint32_t referenc
 
 uint32_t records_first_held(const struct records *r, unsigned slot)
 {
-    return r->held[slot];
+    return r->held[slot].chain - 1;
 }
 
 /* A reference to it has gone. */
@@ -420,6 +451,85 @@ bool records_drop(struct records *r, uint32_t reference)
     unlink_reference(r, reference, word);
     free_reference(r, reference);
     return free_where_unheld(r, ledger_reference_record(word));
+}
+
+/* ---- in order ---- */
+
+#define DIGIT_BITS 11u
+#define DIGITS     (1u << DIGIT_BITS)
+
+static inline uint32_t digit(const struct records *r, uint32_t record, unsigned shift)
+{
+    return r->record[record].position >> shift & (DIGITS - 1);
+}
+
+/* One round of a radix sort (D. Knuth, TAOCP 3, 5.2.5): stable, by the digit at `shift`. */
+static void distribute(const struct records *r, unsigned shift, const uint32_t *from, uint32_t *to)
+{
+    uint32_t at[DIGITS] = {0};
+    uint32_t below = 0;
+
+    for (uint32_t i = 0; i < r->live; i++)
+        at[digit(r, from[i], shift)]++;
+    for (uint32_t i = 0; i < DIGITS; i++) {
+        uint32_t count = at[i];
+        at[i] = below;
+        below += count;
+    }
+    for (uint32_t i = 0; i < r->live; i++)
+        to[at[digit(r, from[i], shift)]++] = from[i];
+}
+
+/* The live records by position, to be freed; NULL without memory. */
+static uint32_t *sort(const struct records *r)
+{
+    uint32_t *order = malloc(r->live * sizeof(*order));
+    uint32_t *other = malloc(r->live * sizeof(*other));
+    uint32_t count = 0;
+    uint64_t bits = 0;
+
+    if (!order || !other) {
+        free(order);
+        free(other);
+        return NULL;
+    }
+    for (uint32_t i = 0; count < r->live; i++) {
+        if (!records_is_live(r, i))
+            continue;
+        order[count++] = i;
+        bits |= r->record[i].position;
+    }
+    for (unsigned shift = 0; shift < 64 && bits >> shift; shift += DIGIT_BITS) {
+        uint32_t *sorted = other;
+        distribute(r, shift, order, sorted);
+        other = order;
+        order = sorted;
+    }
+    free(other);
+    return order;
+}
+
+int records_visit(const struct records *r, int (*visit)(void *, const struct ledger_record *),
+                  void *ctx)
+{
+    int rc = 0;
+
+    if (r->in_order) {
+        for (uint32_t i = 0; i < r->info->records_top && !rc; i++)
+            if (records_is_live(r, i))
+                rc = visit(ctx, &r->record[i]);
+        return rc;
+    }
+    uint32_t *order = sort(r);
+    if (!order)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < r->live && !rc; i++) {
+        if (i + AHEAD < r->live)
+            __builtin_prefetch(&r->record[order[i + AHEAD]]);
+        rc = visit(ctx, &r->record[order[i]]);
+    }
+    free(order);
+    return rc;
 }
 
 uint64_t records_bytes(const struct records *r)

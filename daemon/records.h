@@ -11,6 +11,14 @@
 
 #define RECORDS_NONE UINT32_MAX
 
+/* What a session holds in the pool. */
+struct records_holding {
+    uint64_t allocations;
+    uint64_t bytes;
+    uint64_t ids;
+    uint32_t chain; /* 1 + the first of its references; 0: none */
+};
+
 struct record_link;
 struct reference_link;
 
@@ -30,9 +38,21 @@ struct records {
     uint32_t free_reference;
     uint32_t free_records; /* in the chains */
     uint32_t free_references;
+    bool in_order; /* so lay the positions of live records when it was opened */
     uint32_t live;
-    uint32_t *held; /* per session slot: the chain of its references */
+    uint32_t live_of[RECORD_IDS + 1]; /* of each kind */
+    struct records_holding *held;     /* per session slot */
 };
+
+static inline uint64_t kind_bytes(enum record_kind kind, uint64_t size)
+{
+    return kind == RECORD_IDS ? 0 : size;
+}
+
+static inline uint64_t kind_ids(enum record_kind kind, uint64_t size)
+{
+    return kind == RECORD_IDS ? size : 0;
+}
 
 /* Opens a pool's part and derives the indexes from what is live in it. 0; -ENOMEM; -EBADMSG where
  * the part contradicts itself (the log says how). */
@@ -62,6 +82,11 @@ void records_commit_reference(struct records *r, uint32_t reference, uint64_t wo
 /* The live record of that kind that starts at `position`, or RECORDS_NONE. Byte blocks and page
  * runs share their positions; IDs have their own. */
 uint32_t records_find(const struct records *r, enum record_kind kind, uint64_t position);
+
+/* Visits the live records, which are as records_open() found them, in rising order of their
+ * positions, until `visit` returns something else than 0, which is then returned. Or -ENOMEM. */
+int records_visit(const struct records *r, int (*visit)(void *, const struct ledger_record *),
+                  void *ctx);
 
 /* Whether a record below info->records_top is live. */
 bool records_is_live(const struct records *r, uint32_t record);

@@ -504,7 +504,7 @@ static void describe(const struct session *s, Allot__SessionInfo *ret)
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         if (!s->all->store->pools[i])
             continue;
-        struct pool_holding holding = pool_holding(s->all->store->pools[i], s->slot);
+        struct records_holding holding = pool_holding(s->all->store->pools[i], s->slot);
         ret->allocations += holding.allocations;
         ret->bytes += holding.bytes;
         ret->ids += holding.ids;

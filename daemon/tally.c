@@ -38,12 +38,9 @@ void tally_deinit(struct tally *t)
     *t = (struct tally){0};
 }
 
-bool tally_reserve(struct tally *t)
+bool tally_grow(struct tally *t)
 {
     struct tally old = *t;
-
-    if (t->count + 1 <= t->capacity / 4 * 3)
-        return true;
     struct tally_entry *entries = calloc(t->capacity * 2, sizeof(*entries));
     if (!entries)
         return false;
@@ -56,17 +53,22 @@ bool tally_reserve(struct tally *t)
     return true;
 }
 
-void tally_add(struct tally *t, uint32_t key, uint64_t bytes, uint64_t ids)
+void tally_join(struct tally *t, const struct tally_entry *more)
 {
-    struct tally_entry *e = tally_place(t, key);
+    struct tally_entry *e = tally_place(t, more->key);
 
     if (!e->allocations) {
-        *e = (struct tally_entry){.key = key};
+        *e = (struct tally_entry){.key = more->key};
         t->count++;
     }
-    e->allocations++;
-    e->bytes += bytes;
-    e->ids += ids;
+    e->allocations += more->allocations;
+    e->bytes += more->bytes;
+    e->ids += more->ids;
+}
+
+void tally_add(struct tally *t, uint32_t key, uint64_t bytes, uint64_t ids)
+{
+    tally_join(t, &(struct tally_entry){key, 1, bytes, ids});
 }
 
 static void tally_empty(struct tally *t, size_t hole)

@@ -26,10 +26,18 @@ struct tally {
 int tally_init(struct tally *t); /* 0 or -ENOMEM */
 void tally_deinit(struct tally *t);
 
+bool tally_grow(struct tally *t); /* twice as large; false without memory */
+
 /* Makes sure that one more key has a place. False without memory. */
-bool tally_reserve(struct tally *t);
+static inline bool tally_reserve(struct tally *t)
+{
+    return t->count < t->capacity / 4 * 3 || tally_grow(t);
+}
+
 /* One allocation more; the key has a place, by tally_reserve() or because it is there. */
 void tally_add(struct tally *t, uint32_t key, uint64_t bytes, uint64_t ids);
+/* One allocation or more under one key, which has a place likewise. */
+void tally_join(struct tally *t, const struct tally_entry *more);
 /* One allocation less; these very bytes and IDs were added. */
 void tally_remove(struct tally *t, uint32_t key, uint64_t bytes, uint64_t ids);
 /* The bytes of an allocation have changed. */

@@ -315,6 +315,7 @@ _Noreturn static void become_daemon(const struct fixture *f, pid_t parent)
     for (const char *const *a = f->setup.arguments; a && *a && n < 31; a++)
         argv[n++] = (char *)(uintptr_t)*a;
     setenv("NOTIFY_SOCKET", f->notify_path, 1);
+    setenv("ALLOTD_CHECK", "1", 1);
     for (const char *const *e = f->setup.environment; e && *e; e++)
         putenv((char *)(uintptr_t)*e);
     pass_descriptors(f);

@@ -69,6 +69,8 @@ static inline int reopen(struct world *w)
     int rc = pool_open(&w->pool, &w->ledger, 0, &w->config, fd);
     if (rc)
         close(fd);
+    else
+        assert_true(pool_check(&w->pool));
     return rc;
 }
 
@@ -130,8 +132,10 @@ static inline void check_empty(struct world *w)
     assert_int_equal(w->pool.parcels.users.count, 0);
     assert_int_equal(w->pool.tags.count, 0);
     assert_int_equal(w->pool.used_bytes, 0);
-    for (unsigned i = 0; i < SLOTS; i++)
-        assert_int_equal(pool_holding(&w->pool, i).allocations, 0);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        struct records_holding holding = pool_holding(&w->pool, i);
+        assert_int_equal(holding.allocations | holding.bytes | holding.ids, 0);
+    }
 }
 
 struct ticket {

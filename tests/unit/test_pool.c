@@ -231,6 +231,40 @@ static void test_pool__rebuilt_sums_are_the_same(void **state)
     check_empty(w);
 }
 
+/* However those who are charged alike lie in a row or apart, and among them 0. */
+static void test_pool__rebuilt_sums_of_each(void **state)
+{
+    struct world *w = *state;
+    struct tally_entry users[3];
+    struct tally_entry tags[3];
+
+    for (unsigned i = 0; i < 60; i++) {
+        struct pool_operation o =
+            operation(w, i % 2, i % 7 ? ALLOT__OP__OP_ALLOC : ALLOT__OP__OP_ALLOC_IDS, 0, 1 + i);
+        o.uid = i / 5 % 3;
+        o.tag = i / 8 % 3;
+        assert_int_equal(run(w, &o, 0), ALLOT__ERROR__E_OK);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        users[i] = tally_get(&w->pool.users, i);
+        tags[i] = tally_get(&w->pool.tags, i);
+    }
+    struct records_holding holding = pool_holding(&w->pool, 1);
+    assert_int_equal(reopen(w), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct tally_entry user = tally_get(&w->pool.users, i);
+        struct tally_entry tag = tally_get(&w->pool.tags, i);
+        assert_memory_equal(&user, &users[i], sizeof(user));
+        assert_memory_equal(&tag, &tags[i], sizeof(tag));
+    }
+    assert_int_equal(pool_holding(&w->pool, 1).allocations, 30);
+    assert_int_equal(pool_holding(&w->pool, 1).bytes, holding.bytes);
+    assert_int_equal(pool_holding(&w->pool, 1).ids, holding.ids);
+    for (unsigned i = 0; i < 2; i++)
+        pool_reclaim(&w->pool, i, 100);
+    check_empty(w);
+}
+
 /* What no daemon writes: refused, and nothing is read or written outside of what is there. */
 static void test_pool__damaged_description_is_refused(void **state)
 {
@@ -312,6 +346,51 @@ static void test_pool__damaged_records_are_refused(void **state)
     }
     memcpy(&r[0], &good, sizeof(good));
     reference[0] = word;
+    assert_int_equal(pool_open(&w->pool, &w->ledger, 0, &w->config, fd), 0);
+}
+
+/* What overlaps, of whatever kinds, and in whatever order the ledger has it. */
+static void test_pool__overlapping_records_are_refused(void **state)
+{
+    struct world *w = *state;
+    uint64_t pages, ids;
+
+    uint64_t block = alloc(w, 0, 1000);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_PAGES, 0, 2, &pages), ALLOT__ERROR__E_OK);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_IDS, 0, 4, &ids), ALLOT__ERROR__E_OK);
+    assert_int_equal(ask(w, 0, ALLOT__OP__OP_ALLOC_IDS, 0, 4, NULL), ALLOT__ERROR__E_OK);
+    struct ledger_record *r = ledger_records(&w->ledger, 0);
+    struct {
+        uint32_t record;
+        uint64_t position;
+        uint64_t size;
+    } bad[] = {
+        {0, pages, 1000},                     /* in a page run */
+        {0, pages - PAGE, PAGE + 1},          /* into its first page */
+        {0, pages + PAGE, 1000},              /* in its last page */
+        {1, block / PAGE * PAGE, 2 * PAGE},   /* over the block */
+        {1, pages, 2 * PAGE + 1},             /* no whole pages */
+        {1, pages, 0},                        /* no pages */
+        {1, pages, UINT64_MAX / PAGE * PAGE}, /* all there ever were */
+        {1, pages + 4096, PAGE},              /* between two */
+        {3, ids, 4},                          /* twice */
+        {3, ids + 3, 1},                      /* the last one twice */
+        {3, 0, 4},                            /* none has that number */
+        {3, 999, UINT64_MAX},
+    };
+    int fd = dup(w->pool.fd);
+    pool_close(&w->pool);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct ledger_record *spoilt = &r[bad[i].record];
+        uint64_t position = spoilt->position;
+        uint64_t size = spoilt->size;
+        spoilt->position = bad[i].position;
+        spoilt->size = bad[i].size;
+        if (pool_open(&w->pool, &w->ledger, 0, &w->config, fd) != -EBADMSG)
+            fail_msg("damage %zu is not refused", i);
+        spoilt->position = position;
+        spoilt->size = size;
+    }
     assert_int_equal(pool_open(&w->pool, &w->ledger, 0, &w->config, fd), 0);
 }
 
@@ -442,8 +521,10 @@ int main(void)
         pool_test(test_pool__pages_kept_by_the_heap_are_had),
         pool_test(test_pool__a_touched_part_is_not_a_committed_page),
         pool_test(test_pool__rebuilt_sums_are_the_same),
+        pool_test(test_pool__rebuilt_sums_of_each),
         pool_test(test_pool__damaged_description_is_refused),
         pool_test(test_pool__damaged_records_are_refused),
+        pool_test(test_pool__overlapping_records_are_refused),
         pool_test(test_pool__random_operations),
     };
 

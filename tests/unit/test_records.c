@@ -2,6 +2,7 @@
 /*
  * The records of one pool: a seeded run against a plain array, and what a second opening derives.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -155,6 +156,59 @@ static void test_records__live_until_the_last_reference_goes(void **state)
     assert_int_equal(records_find(r, RECORD_BYTES, 4096), RECORDS_NONE);
 }
 
+/* ---- in order ---- */
+
+struct visited {
+    uint32_t count;
+    uint32_t stop_at; /* 0: never */
+    uint64_t last;
+};
+
+static int visit(void *ctx, const struct ledger_record *record)
+{
+    struct visited *v = ctx;
+
+    assert_true(record->position >= v->last);
+    v->last = record->position;
+    return ++v->count == v->stop_at ? -EINTR : 0;
+}
+
+static void check_order(struct world *w)
+{
+    struct records *r = &w->records;
+    struct visited all = {0};
+    struct visited half = {.stop_at = r->live / 2};
+
+    records_close(r);
+    assert_int_equal(records_open(r, &w->ledger, 0), 0);
+    assert_int_equal(records_visit(r, visit, &all), 0);
+    assert_int_equal(all.count, r->live);
+    assert_int_equal(records_visit(r, visit, &half), -EINTR);
+    assert_int_equal(half.count, r->live / 2);
+}
+
+static void test_records__visited_by_position(void **state)
+{
+    struct world *w = *state;
+    struct records *r = &w->records;
+    const uint64_t step = UINT64_C(0x300000001);
+    const unsigned count = 1000;
+    struct visited none = {0};
+
+    assert_int_equal(records_visit(r, visit, &none), 0);
+    assert_int_equal(none.count, 0);
+    for (unsigned i = 0; i < count; i++)
+        add(r, i % 3, RECORD_BYTES, i * step);
+    check_order(w);
+    while (records_first_held(r, 1) != RECORDS_NONE)
+        records_drop(r, records_first_held(r, 1));
+    check_order(w);
+    /* Into the gaps: far from where their records lie. */
+    for (unsigned i = 0; i < count / 3; i++)
+        add(r, 2, i % 2 ? RECORD_IDS : RECORD_PAGES, i * 7 % count * step);
+    check_order(w);
+}
+
 /* ---- at random ---- */
 
 struct held {
@@ -252,6 +306,7 @@ int main(void)
         records_test(test_records__a_reservation_not_used_is_free),
         records_test(test_records__no_generation_comes_twice),
         records_test(test_records__live_until_the_last_reference_goes),
+        records_test(test_records__visited_by_position),
         records_test(test_records__random_run),
     };
 

@@ -27,26 +27,11 @@ static const struct bench_group *const groups[] = {
 };
 static const size_t n_groups = sizeof(groups) / sizeof(groups[0]);
 
-/* ---- what several groups need ---- */
-
 int bench_failed(const char *what, int code)
 {
     fprintf(stderr, "bench: %s: %s\n", what, allot_strerror(code));
     return -1;
 }
-
-static void *meta_resize(void *ctx, void *ptr, size_t old_size, size_t new_size)
-{
-    (void)ctx;
-    (void)old_size;
-    if (new_size == 0) {
-        free(ptr);
-        return NULL;
-    }
-    return realloc(ptr, new_size);
-}
-
-const struct allot_meta bench_meta = {.resize = meta_resize};
 
 /* ---- statistics ---- */
 

@@ -112,8 +112,10 @@ int tlsf_check(const struct allot_byte *b)
     struct tally tally = {0};
     uint64_t end = 0;
     uint32_t indexed = 0;
-    int line;
+    int line = nodes_check(&t->nodes); /* first: a lookup trusts the chains */
 
+    if (line)
+        return line;
     for (uint32_t i = tree_ceiling(at, t->ranges, 0); i;
          i = tree_ceiling(at, t->ranges, at[i].pos + 1)) {
         CHECK(!tally.ranges || node_pos(&at[at[i].next]) > end);
@@ -128,9 +130,6 @@ int tlsf_check(const struct allot_byte *b)
     CHECK(t->nodes.used == tally.blocks);
     CHECK(t->ready <= nodes_room(&t->nodes) && !(t->ready && t->by_position));
     CHECK(t->ready <= t->nodes.buckets / 2 - t->nodes.used);
-    line = nodes_check(&t->nodes);
-    if (line)
-        return line;
     CHECK(t->top_size == node_size(at, t->top));
     if (t->by_position) {
         CHECK(!t->top);

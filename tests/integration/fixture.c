@@ -10,7 +10,9 @@
  * every child dies with the test. The daemon's stderr goes to a file, so that nobody has to drain
  * it; inotify tells when it grows.
  *
- * Locks: none.
+ * Locks: fixture_lock, for what is stored and for what the manager is just being sent. Who forks
+ * holds it, too: a child keeps what it inherits, and a connection does not end with the daemon
+ * while its other end is open anywhere.
  */
 #include "fixture.h"
 
@@ -42,6 +44,8 @@
 
 #define LISTEN_FDS_START 3
 #define LOG_MAX          (4u << 20)
+
+pthread_mutex_t fixture_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Waits for `fd`, or until the process behind `pidfd` (-1: none) has ended: false. */
 static bool wait_readable(int fd, int pidfd)
@@ -149,10 +153,10 @@ static bool take_notification(struct fixture *f)
 
 void fixture_take_notifications(struct fixture *f)
 {
-    pthread_mutex_lock(&f->lock);
+    pthread_mutex_lock(&fixture_lock);
     while (take_notification(f))
         ;
-    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&fixture_lock);
 }
 
 static void *manage(void *ctx)
@@ -171,28 +175,28 @@ int fixture_find_stored(struct fixture *f, const char *name)
 {
     int found = -1;
 
-    pthread_mutex_lock(&f->lock);
+    pthread_mutex_lock(&fixture_lock);
     for (unsigned i = 0; i < f->n_stored; i++)
         if (strcmp(f->stored[i].name, name) == 0)
             found = (int)i;
-    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&fixture_lock);
     return found;
 }
 
 unsigned fixture_count_stored(struct fixture *f)
 {
-    pthread_mutex_lock(&f->lock);
+    pthread_mutex_lock(&fixture_lock);
     unsigned n = f->n_stored;
-    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&fixture_lock);
     return n;
 }
 
 void fixture_drop_stored(struct fixture *f)
 {
-    pthread_mutex_lock(&f->lock);
+    pthread_mutex_lock(&fixture_lock);
     while (f->n_stored > 0)
         drop_fd(f, f->n_stored - 1);
-    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&fixture_lock);
 }
 
 static int bind_socket(const char *path, int type)
@@ -243,7 +247,6 @@ void fixture_open(struct fixture *f, const struct fixture_setup *setup)
     memset(f, 0, sizeof(*f));
     f->setup = setup ? *setup : plain;
     f->listener = f->pidfd = f->notify = f->log_watch = -1;
-    pthread_mutex_init(&f->lock, NULL);
     strcpy(f->directory, "/tmp/allot-test-XXXXXX");
     check(mkdtemp(f->directory) != NULL);
     snprintf(f->socket, sizeof(f->socket), "%s/sock", f->directory);
@@ -487,7 +490,6 @@ void fixture_close(struct fixture *f)
     eventfd_write(f->end, 1);
     pthread_join(f->manager, NULL);
     fixture_drop_stored(f);
-    pthread_mutex_destroy(&f->lock);
     close(f->end);
     close(f->ready);
     close(f->notify);
@@ -580,7 +582,9 @@ pid_t child_start(void (*run)(void *ctx), void *ctx)
     pid_t parent = getpid();
 
     fflush(stdout);
+    pthread_mutex_lock(&fixture_lock);
     pid_t pid = fork();
+    pthread_mutex_unlock(&fixture_lock);
     check(pid >= 0);
     if (pid > 0)
         return pid;

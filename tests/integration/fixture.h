@@ -43,6 +43,9 @@ struct fixture_stored {
     char name[256];
 };
 
+/* The manager's: while it is held, nobody hears the daemon. */
+extern pthread_mutex_t fixture_lock;
+
 struct fixture {
     struct fixture_setup setup;
     char directory[40];
@@ -54,10 +57,9 @@ struct fixture {
     int ready;  /* readable once the daemon has said READY=1 */
     int end;    /* readable when the manager's thread is to end */
     pthread_t manager;
-    pthread_mutex_t lock; /* for what is stored */
-    int log_watch;        /* readable when the log has grown */
-    int listener;         /* with setup.activate; else -1 */
-    pid_t pid;            /* 0: no daemon runs */
+    int log_watch; /* readable when the log has grown */
+    int listener;  /* with setup.activate; else -1 */
+    pid_t pid;     /* 0: no daemon runs */
     int pidfd;
     off_t log_start; /* where the present daemon's lines begin */
     bool errors_expected;

@@ -4,13 +4,16 @@
  * call of the library sees it. With connections that the service manager keeps, with none of them
  * kept, and with the supervisor as the manager.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -297,11 +300,11 @@ static void test_resume__the_manager_does_not_listen(void **state)
     wire_alloc(&w, wire_pool(&w, "default"), 100);
     check(is_stored(f, w.session));
 
-    pthread_mutex_lock(&f->lock);
+    pthread_mutex_lock(&fixture_lock);
     fill_notifications(f);
     check_equal(wire_goodbye(&w), ALLOT__ERROR__E_OK);
     wire_expect_end(&w);
-    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&fixture_lock);
     check(is_stored(f, w.session));
 
     wire_open(&other, f->socket);
@@ -478,9 +481,85 @@ static void test_resume__by_whom(void **state)
     wire_close(&w);
 }
 
+/* ---- the fixture itself ---- */
+
+#define FORKS 300u /* many times as many as it takes to meet the moment */
+#define FDS   64
+
+struct offer {
+    const struct fixture *f;
+    int fd;
+    atomic_bool stop;
+};
+
+/* Sends the manager the descriptor, as one of a client, which it does not keep. */
+static void *offer_again_and_again(void *ctx)
+{
+    static char text[] = "FDSTORE=1\nFDNAME=client-1";
+    struct offer *o = ctx;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {.iov_base = text, .iov_len = sizeof(text) - 1};
+    struct msghdr m = {.msg_name = &address,
+                       .msg_namelen = sizeof(address),
+                       .msg_iov = &part,
+                       .msg_iovlen = 1,
+                       .msg_control = control.space,
+                       .msg_controllen = sizeof(control.space)};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, o->f->notify_path);
+    memcpy(CMSG_DATA(&control.header), &o->fd, sizeof(o->fd));
+    while (!o->stop && sendmsg(fd, &m, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+/* In a child: how often it has what is offered. */
+static void expect_only_one(void *ctx)
+{
+    const struct offer *o = ctx;
+    struct stat offered, found;
+    unsigned n = 0;
+
+    check(fstat(o->fd, &offered) == 0);
+    for (int fd = 0; fd < FDS; fd++)
+        n += fstat(fd, &found) == 0 && found.st_dev == offered.st_dev &&
+             found.st_ino == offered.st_ino;
+    check_equal(n, 1);
+}
+
+/* A connection that is not kept ends with the daemon: no child that is forked while the manager
+ * has got it, and not closed it yet, keeps it open. */
+static void test_resume__children_hold_no_connection_of_others(void **state)
+{
+    static struct offer offer;
+    struct fixture *f = *state;
+    pthread_t sender;
+    int ends[2];
+
+    fixture_open(f, NULL);
+    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    offer = (struct offer){.f = f, .fd = ends[1]};
+    check_equal(pthread_create(&sender, NULL, offer_again_and_again, &offer), 0);
+    for (unsigned i = 0; i < FORKS; i++)
+        child_join(child_start(expect_only_one, &offer));
+    offer.stop = true;
+    pthread_join(sender, NULL);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        fixture_test_bare(test_resume__children_hold_no_connection_of_others),
         fixture_test_bare(test_resume__the_same_connection),
         fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__the_store_is_lost),

@@ -49,6 +49,7 @@ struct connection {
     unsigned turns;          /* of its loop in which it was read */
     bool single;             /* its frames come one at a time, … */
     bool again;              /* … the next one right after an answer */
+    bool greets;             /* the hello that made its session is still on the socket */
     bool kept;               /* by the service manager; */
     unsigned ask;            /* the turn from which it may be asked for it, */
     unsigned ask_gap;        /* after the last time that it did not */
@@ -454,6 +455,8 @@ void connections_tell(struct connections *all)
 /* Takes the first `n` frames off the socket. */
 static void consume(struct connection *c, unsigned n)
 {
+    if (n > 0 && c->served == 0)
+        c->greets = false;
     if (n == 1) {
         while (recv(c->fd, NULL, 0, MSG_DONTWAIT) < 0 && errno == EINTR)
             ;
@@ -496,8 +499,10 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
             return false;
         enum service_step step = service_request(service, &c->session, c->fd, request, length,
                                                  c->taken, round->room, &operations);
-        if (c->session && c->session != before)
+        if (c->session && c->session != before) {
             connect_session(c, c->session);
+            c->greets = true;
+        }
         round->wait = step == SERVICE_WAIT || step == SERVICE_PAUSE;
         round->move = step == SERVICE_MOVE;
         if (operations > round->room || step == SERVICE_WAIT || round->move)
@@ -568,11 +573,12 @@ static struct round serve_frames(struct connection *c, unsigned n)
     return round;
 }
 
-/* Asks the service manager to keep the connection; where it does not, again after a while, and
- * after twice that. */
+/* Has the service manager keep the connection of who holds something; who holds nothing has nothing
+ * to lose: it connects again. Where the manager does not, it is asked again after a while, and
+ * after twice that. Not before hello is consumed: another daemon would take it for a second one. */
 static void keep(struct connection *c)
 {
-    if (c->turns < c->ask)
+    if (!c->session || !c->session->granted || c->kept || c->greets || c->turns < c->ask)
         return;
     c->kept = store_keep_client(c->all->service.sessions->store, c->fd, c->session->id);
     c->ask_gap = 2 * c->ask_gap + PROBE_TURNS;
@@ -592,8 +598,7 @@ static bool finish_round(struct connection *c, struct round round)
         return false;
     }
     /* Before the peer hears of what it holds: from then on its connection outlives the daemon. */
-    if (c->session && c->session->granted && !c->kept)
-        keep(c);
+    keep(c);
     if (c->session)
         atomic_fetch_add_explicit(&c->session->bytes_sent, r->used, memory_order_relaxed);
     int rc = send_frames(c->fd, r->frames, r->n_frames, r->bytes, &sent);
@@ -615,8 +620,8 @@ static bool finish_round(struct connection *c, struct round round)
         rewind_peek(c);
     if (round.wait)
         uv_poll_stop(&c->poll);
+    keep(c);
     take_up_watches(c);
-    /* What holds nothing has nothing to lose: it connects again. */
     return !round.wait;
 }
 

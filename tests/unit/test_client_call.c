@@ -4,6 +4,7 @@
  * what refusals and full sockets leave behind.
  */
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 
 #include "fake_session.h"
@@ -189,6 +190,57 @@ static void test_call__threads_that_give_up_disturb_no_other(void **state)
     expect_no_failure();
 }
 
+/* ---- the window ---- */
+
+#define SMALL_WINDOW 4u
+
+static atomic_bool is_partly_answered;
+
+static void partial_script(struct fake *f)
+{
+    uint64_t values[SMALL_WINDOW] = {16, 32, 48, 64};
+
+    f->inflight_max = SMALL_WINDOW;
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->n_sizes == SMALL_WINDOW);
+    uint64_t number = f->request->number;
+    fake_answer(f, number, SMALL_WINDOW - 1, NULL, values);
+    is_partly_answered = true;
+    struct pollfd p = {.fd = f->fd, .events = POLLIN};
+    fake_check(f, poll(&p, 1, 100) == 0); /* one more would be the fifth from its first number */
+    fake_answer(f, number + SMALL_WINDOW - 1, 1, NULL, values + SMALL_WINDOW - 1);
+    fake_end(f);
+}
+
+static void *batch_thread(void *ctx)
+{
+    const uint64_t sizes[SMALL_WINDOW] = {1, 2, 3, 4};
+    uint64_t offsets[SMALL_WINDOW];
+
+    return allot_alloc_batch(ctx, SMALL_WINDOW, sizes, NULL, offsets, NULL) ? ctx : NULL;
+}
+
+/* Sent again, a batch begins with its first number, which the daemon must still have. */
+static void test_call__a_batch_is_in_the_window_until_all_of_it_is_answered(void **state)
+{
+    pthread_t thread;
+    void *failed;
+
+    (void)state;
+    is_partly_answered = false;
+    fake_start(&fake, partial_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(pthread_create(&thread, NULL, batch_thread, p), 0);
+    while (!is_partly_answered)
+        sched_yield();
+    assert_int_equal(allot_ping(a), 0);
+    pthread_join(thread, &failed);
+    assert_null(failed);
+    allot_close(a);
+    expect_no_failure();
+}
+
 /* ---- refusals ---- */
 
 static void refuse_script(struct fake *f)
@@ -350,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_call__answers_reach_their_requests_however_grouped),
         cmocka_unit_test(test_call__threads_that_give_up_disturb_no_other),
+        cmocka_unit_test(test_call__a_batch_is_in_the_window_until_all_of_it_is_answered),
         cmocka_unit_test(test_call__a_refused_request_takes_no_number),
         cmocka_unit_test(test_call__a_refusal_with_others_behind_ends_the_session),
         cmocka_unit_test(test_call__waits_for_room_in_the_socket),

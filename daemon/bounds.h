@@ -23,7 +23,7 @@
 /* Of one user's in one pool: so that no user alone fills it. */
 #define PARCELS_USER_MAX (PARCELS_MAX / 2)
 /* Requests that wait in one pool, and of one user's: a turn is looked for among all of them
- * whenever something is freed, under the lock. */
+ * whenever something is granted or freed, under the lock. */
 #define WAITS_MAX      1024u
 #define WAITS_USER_MAX (WAITS_MAX / 4)
 /* Published names in one pool: they are kept in one table in order, which a change moves. */

@@ -61,7 +61,7 @@ static void add_memory_locked(struct pool *pool, struct pool_operation *o)
     if (!rc) {
         ledger_entry_intend(o->entry, 0, 0, old, old + bytes);
         atomic_store_explicit(&pool->info->size, old + bytes, memory_order_release);
-        pool->freed = true;
+        pool->turned = true;
     }
     operation_answer(o, rc, pool->info->size);
 }

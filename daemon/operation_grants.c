@@ -180,7 +180,7 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     /* While this grant waited for memory, others may have taken the place for its tag. */
     if (!tally_reserve(&pool->tags) || !records_reserve_reference(&pool->records, &reference) ||
         !records_reserve(&pool->records, &record)) {
-        pool->freed = true;
+        pool->turned = true;
         pool_give_back(pool, op_kind(o->op), o->position, size, o->align);
         tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                      kind_ids(op_kind(o->op), size));
@@ -225,9 +225,11 @@ int pool_reserve(struct pool *pool, struct pool_operation *o, uint64_t size)
     if (kind_bytes(kind, size) > pool_quota_left(pool, o->uid))
         return -ALLOT__ERROR__E_QUOTA;
     int rc = take(pool, o->op, size, o->align, &o->position);
-    if (!rc)
-        tally_add(&pool->users, o->uid, kind_bytes(kind, size), kind_ids(kind, size));
-    return rc;
+    if (rc)
+        return rc;
+    tally_add(&pool->users, o->uid, kind_bytes(kind, size), kind_ids(kind, size));
+    pool->turned = true; /* where that holds back the user's own waits, others come first */
+    return 0;
 }
 
 enum pool_step pool_reserved(struct pool *pool, struct pool_operation *o, uint64_t size, int rc)
@@ -245,7 +247,7 @@ static void undo_alloc(struct pool *pool, struct pool_operation *o)
 {
     uint64_t size = o->size * op_unit(pool, o->op);
 
-    pool->freed = true;
+    pool->turned = true;
     pool_give_back(pool, op_kind(o->op), o->position, size, o->align);
     tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
                  kind_ids(op_kind(o->op), size));
@@ -271,7 +273,7 @@ static void resize(struct pool *pool, struct pool_operation *o, uint32_t record,
     tally_resize(&pool->tags, r->tag, old, o->size);
     pool->records.held[o->slot].bytes += o->size - old; /* nobody else holds it */
     pool->used_bytes += o->size - old;
-    pool->freed = o->size < old;
+    pool->turned = true;
     operation_answer(o, 0, o->position);
 }
 
@@ -316,7 +318,7 @@ static void undo_resize(struct pool *pool, const struct pool_operation *o)
     if (allot_heap_realloc(&pool->heap, o->position, o->size, 1ull << r->align_log2, r->size))
         pool_panic(pool, "a block cannot be made as small as it was");
     tally_resize(&pool->users, r->uid, o->size, r->size);
-    pool->freed = true;
+    pool->turned = true;
 }
 
 /* The memory is there, but while it came another may have acquired the block, or frozen it. */

@@ -59,7 +59,7 @@ void pool_free_record(struct pool *pool, uint32_t record)
 {
     const struct ledger_record *r = &pool->records.record[record];
 
-    pool->freed = true;
+    pool->turned = true;
     pool_count_out(pool, r);
     pool_give_back(pool, r->kind, r->position, r->size, 1ull << r->align_log2);
 }

@@ -34,7 +34,7 @@ static void leave_queue(struct pool *pool, struct wait *w)
 {
     waits_remove(&pool->waits, w);
     w->pool = NULL;
-    pool->freed = true; /* the turn has come to another */
+    pool->turned = true; /* the turn has come to another */
 }
 
 /* Queues the request, and, where it is its turn at once, tries it. */
@@ -165,11 +165,11 @@ void pool_adopt_wait(struct pool *pool, struct wait *wait, struct ledger_entry *
 
 void pool_ring_and_unlock(struct pool *pool)
 {
-    for (int for_ids = 0; for_ids < 2 && pool->freed && pool->waits.count; for_ids++) {
+    for (int for_ids = 0; for_ids < 2 && pool->turned && pool->waits.count; for_ids++) {
         const struct wait *w = turn(pool, for_ids);
         if (w)
             w->ring(w->ctx);
     }
-    pool->freed = false;
+    pool->turned = false;
     pool_unlock(pool);
 }

@@ -128,7 +128,7 @@ void pool_configure(struct pool *pool, const struct config_pool *config)
         memcpy(pool->config.rules, config->rules, sizeof(pool->config.rules));
         pool->config.n_rules = config->n_rules;
     }
-    pool->freed = true; /* a quota may be larger now, a right be gone */
+    pool->turned = true; /* a quota may be larger now, a right be gone */
     pool_ring_and_unlock(pool);
 }
 

@@ -42,7 +42,7 @@ struct pool {
     struct parcels parcels;
     struct waits waits;
     bool filling; /* what the allocators ask for now will be filled */
-    bool freed;   /* since those that wait were last rung */
+    bool turned;  /* there is more room, or another's turn, since those that wait were last rung */
     struct tally tags;
     struct tally users;
     uint64_t *committed; /* a bit a page: backed with memory */
@@ -170,7 +170,8 @@ void pool_count_out(struct pool *pool, const struct ledger_record *record);
 /* [position, position+size), whole pages, is backed with memory. */
 void pool_mark_committed(struct pool *pool, uint64_t position, uint64_t size);
 
-/* Where something has been freed: rings those that wait and have their turn now. Then unlocks. */
+/* Rings those that wait and have their turn, where that is new or there is more room. Then
+ * unlocks. */
 void pool_ring_and_unlock(struct pool *pool);
 
 /* Recounts allocators, ledger and sums against each other; with no reservation outstanding. True

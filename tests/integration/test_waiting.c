@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #define WAITERS 10u
 #define PAGES   255u /* of 1 MiB, but for the first */
 #define LONG_MS 600000u
+#define NOBODY  65534u
 
 static struct wire w;
 static struct wire others[WAITERS];
@@ -274,6 +276,49 @@ static void test_waiting__for_a_quota(void **state)
     check_equal(answer(&others[0], more, &value), ALLOT__ERROR__E_OK);
     wire_close(&w);
     wire_close(&others[0]);
+}
+
+/* A session of another user, in this process. */
+static void open_as_nobody(struct wire *v, const struct fixture *f)
+{
+    fixture_open_to_all(f);
+    check(seteuid(NOBODY) == 0);
+    wire_open(v, f->socket);
+    check(seteuid(0) == 0);
+}
+
+/* Who is first, but held back by what his user spends meanwhile, lets others go first. */
+static void test_waiting__a_quota_that_is_spent_meanwhile(void **state)
+{
+    static const struct fixture_setup setup = {
+        .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 1M\nquota = 800K\n"};
+    struct fixture *f = *state;
+
+    if (geteuid() != 0) {
+        check(!getenv("CI"));
+        fprintf(stderr, "skipped: only root can be somebody else\n");
+        skip();
+    }
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    open_as_nobody(&others[0], f);
+    wire_pool(&others[0], "default");
+    wire_grant(&others[0], pool, ALLOT__OP__OP_ALLOC_PAGES, 150);
+    uint64_t block = wire_alloc(&w, pool, 4096);
+    ask_pages(&w, pool, 110); /* of the 200 pages of its quota */
+    settle(&w);
+    uint64_t first = ask_pages(&others[0], pool, 2);
+    uint64_t second = ask_pages(&others[0], pool, 2);
+    settle(&others[0]);
+    check(!wire_readable(&others[0]));
+    wire_grant(&w, pool, ALLOT__OP__OP_ALLOC_PAGES, 90);
+    check_equal(answer(&others[0], first, NULL), ALLOT__ERROR__E_OK);
+    check_equal(answer(&others[0], second, NULL), ALLOT__ERROR__E_OK);
+    wire_free(&w, pool, block);
+    wire_close(&others[0]);
+    wire_close(&w);
 }
 
 static Allot__Error publish(uint32_t pool, struct wire_ticket t)
@@ -575,6 +620,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__to_the_deadline),
         waiting_test(test_waiting__refused_at_once),
         waiting_test(test_waiting__for_a_quota),
+        fixture_test_bare(test_waiting__a_quota_that_is_spent_meanwhile),
         waiting_test(test_waiting__for_what_only_a_name_held),
         waiting_test(test_waiting__numbers_that_wait),
         waiting_test(test_waiting__one_that_waits_is_killed),

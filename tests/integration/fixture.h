@@ -25,7 +25,8 @@
 #define FIXTURE_STORED_MAX 320u
 
 /* What most tests want: a pool with room to spare, two workers. */
-#define FIXTURE_CONFIG "[daemon]\nworkers = 2\n[pool default]\nsize_max = 256M\n"
+#define FIXTURE_WORKERS 2u
+#define FIXTURE_CONFIG  "[daemon]\nworkers = 2\n[pool default]\nsize_max = 256M\n"
 
 /* How to start the daemon; all may be 0. */
 struct fixture_setup {

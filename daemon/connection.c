@@ -56,8 +56,10 @@ struct connection {
     bool watches;            /* it is in the list of those who do */
     bool behind;             /* its socket had no room for events */
     struct connection *next_watching;
-    size_t served;  /* bytes of the first frame whose requests were served already … */
-    unsigned taken; /* … and how many operations those took */
+    size_t served;     /* bytes of the first frame whose requests were served already, */
+    unsigned requests; /* how many these were, */
+    unsigned taken;    /* and how many operations they took */
+    unsigned tried;    /* requests of the first frame that count for a suspect */
 };
 
 /*
@@ -75,8 +77,8 @@ struct connection {
  * are short, so that those who say nothing lock nobody out for long. */
 #define HELLO_MS 1000u
 
-/* Starts of the daemon at which a frame may be the first to be served of its session before it is
- * taken for what ends the daemon: a request must not do that for ever. */
+/* Starts of the daemon in a row that may get to a request and no further on its socket, before it
+ * is taken for what ends the daemon: a request must not do that for ever. */
 #define STARTS_MAX 8u
 
 static void on_event(uv_poll_t *handle, int status, int events);
@@ -452,11 +454,20 @@ void connections_tell(struct connections *all)
 
 /* ---- receiving ---- */
 
+static struct ledger_session *record_of(const struct session *s)
+{
+    return &s->all->store->ledger.sessions[s->slot];
+}
+
 /* Takes the first `n` frames off the socket. */
 static void consume(struct connection *c, unsigned n)
 {
-    if (n > 0 && c->served == 0)
+    if (n > 0 && c->served == 0) {
         c->greets = false;
+        if (c->tried && !c->session->ended)
+            record_of(c->session)->starts = 0;
+        c->tried = 0;
+    }
     if (n == 1) {
         while (recv(c->fd, NULL, 0, MSG_DONTWAIT) < 0 && errno == EINTR)
             ;
@@ -482,6 +493,28 @@ struct round {
     bool rewind; /* not all that was peeked at was served */
 };
 
+/* Whether too many starts in a row have come to the next request of the first frame, and no
+ * further. One that no daemon came to, since another ended it, bears no guilt. */
+static bool is_poisoned(struct connection *c)
+{
+    struct ledger_session *record = record_of(c->session);
+
+    if (c->requests < c->tried)
+        return false; /* it had to wait */
+    c->tried = c->requests + 1;
+    if (c->requests < record->reached && record->starts)
+        return false; /* others got further */
+    if (c->requests != record->reached)
+        record->starts = 0;
+    record->reached = c->requests;
+    if (++record->starts < STARTS_MAX)
+        return false;
+    log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
+              (unsigned long long)c->session->id, (unsigned long long)c->session->next,
+              record->starts);
+    return true;
+}
+
 /* Serves the frame's requests from where the last round left it. True where it is done; else the
  * rest has to come in a later round, or c->session waits. */
 static bool serve_frame(struct connection *c, const void *frame, size_t size, struct round *round)
@@ -497,8 +530,16 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
         unsigned operations = 0;
         if (replies_full(&service->replies))
             return false;
+        service->poisoned = before && before->suspect && is_poisoned(c);
+        if (service->poisoned && record_of(before)->starts > STARTS_MAX) {
+            service_refuse(service, before->next, 0, ALLOT__ERROR__E_INTERNAL);
+            error = 0;
+            break; /* it ends the daemon before it can be told what it asks for */
+        }
         enum service_step step = service_request(service, &c->session, c->fd, request, length,
                                                  c->taken, round->room, &operations);
+        if (service->poisoned)
+            record_of(before)->starts--; /* so much can be done at the next start, too */
         if (c->session && c->session != before) {
             connect_session(c, c->session);
             c->greets = true;
@@ -510,6 +551,7 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
         round->close = step == SERVICE_CLOSE;
         round->room -= operations;
         c->taken += operations;
+        c->requests++;
         c->served = at;
         if (round->wait)
             return false;
@@ -517,40 +559,22 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
     if (!round->close && error)
         service_refuse(service, 0, 0, (Allot__Error)-error);
     c->served = 0;
+    c->requests = 0;
     c->taken = 0;
     return true;
-}
-
-/* Whether the frame that an adopted session goes on with was about to be served at too many starts.
- * One that no daemon came to, since another ended it, bears no guilt. */
-static bool is_poisoned(const struct session *s)
-{
-    struct ledger_session *record = &s->all->store->ledger.sessions[s->slot];
-
-    if (record->first != s->next) {
-        record->first = s->next;
-        record->starts = 0;
-    }
-    return ++record->starts >= STARTS_MAX;
 }
 
 static struct round serve_frames(struct connection *c, unsigned n)
 {
     struct connections *all = c->all;
     struct round round = {.room = CODEC_INFLIGHT_MAX - c->taken};
-    struct session *s = c->session;
     uint64_t received = 0;
 
-    if (s && s->adopted && is_poisoned(s)) {
-        log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
-                  (unsigned long long)s->id, (unsigned long long)s->next, STARTS_MAX);
-        service_refuse(&all->service, s->next, 0, ALLOT__ERROR__E_INTERNAL);
-        round.consume = 1;
-    }
-    if (s)
-        s->adopted = false;
     for (; round.consume < n && !round.close; round.consume++) {
         const struct mmsghdr *m = &all->in[round.consume];
+        /* A suspect's frame is consumed before the next is looked at. */
+        if (round.consume > 0 && c->session && c->session->suspect)
+            break;
         if (m->msg_len == 0) { /* end of file, or an empty packet, which counts as one */
             round.close = true;
             break;
@@ -567,6 +591,8 @@ static struct round serve_frames(struct connection *c, unsigned n)
             break;
         received += m->msg_len;
     }
+    if (c->tried && n == 1)
+        c->session->suspect = false; /* what comes later, no earlier daemon has met */
     if (c->session)
         atomic_fetch_add_explicit(&c->session->bytes_received, received, memory_order_relaxed);
     round.rewind |= round.consume < n;

@@ -284,7 +284,7 @@ int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint
     s->ended = 0;
     s->attached = 0;
     s->starts = 0;
-    s->first = 0;
+    s->reached = 0;
     uint64_t id = atomic_fetch_add(&h->last_session, 1) + 1;
     atomic_store_explicit(&s->id, id, memory_order_release);
     *ret_id = id;

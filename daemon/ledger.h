@@ -176,8 +176,8 @@ struct ledger_session {
     _Atomic uint32_t ended; /* goodbye was said or the process is gone: what it holds is void */
     unsigned char secret[CODEC_SECRET_SIZE];
     _Atomic uint32_t attached; /* LEDGER_ATTACHED() bits of what it attached for */
-    uint32_t starts;           /* of the daemon in a row that found `first` first of its session */
-    uint64_t first;
+    uint32_t starts;  /* of the daemon in a row that went no further on its socket than … */
+    uint64_t reached; /* … the request of this index in the first frame */
 };
 
 /* Two bits a pool, by index: an Allot__Access. */

@@ -355,7 +355,8 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
                         unsigned count)
 {
     struct pool *pool = NULL;
-    Allot__Error refused = find_pool(service, s, request, &pool);
+    Allot__Error refused =
+        service->poisoned ? ALLOT__ERROR__E_INTERNAL : find_pool(service, s, request, &pool);
     struct pool_operation operation = operation_of(s, request);
 
     if (operation.op == ALLOT__OP__OP_SEND && operation.deadline)
@@ -474,9 +475,28 @@ static bool displaces(const struct session *s, const Allot__Request *request, un
     return false;
 }
 
+/* Whether the request must not be carried out, or has been found at an earlier start to be so. */
+static bool is_poisoned(const struct service *service, const struct session *s,
+                        const Allot__Request *request)
+{
+    const struct ledger_entry *entry =
+        ledger_entry(&s->all->store->ledger, s->slot, request->number);
+
+    return service->poisoned || (s->suspect && entry->number == request->number &&
+                                 entry->result == (LEDGER_ANSWERED | ALLOT__ERROR__E_INTERNAL));
+}
+
 static enum service_step serve(struct service *service, struct session *s,
                                const Allot__Request *request, unsigned count)
 {
+    if (is_poisoned(service, s, request)) {
+        serve_items(service, s, request, count);
+        return SERVICE_DONE;
+    }
+#ifdef ALLOTD_CRASH_TAG /* for tests: a request that ends the daemon, … */
+    if (request->tag == ALLOTD_CRASH_TAG)
+        abort();
+#endif
     switch (request->op) {
     case ALLOT__OP__OP_GOODBYE:
         return serve_goodbye(service, s, request);
@@ -509,6 +529,10 @@ enum service_step service_request(struct service *service, struct session **sess
         service_refuse(service, 0, 0, (Allot__Error)-rc);
         return SERVICE_DONE;
     }
+#ifdef ALLOTD_CRASH_TAG /* … and one that does before anybody knows what it is */
+    if (request->tag == ALLOTD_CRASH_TAG + 1)
+        abort();
+#endif
     int count = codec_request_count(request);
     if (request->op == ALLOT__OP__OP_HELLO) {
         return serve_hello(service, session, socket_fd, request);
@@ -523,10 +547,6 @@ enum service_step service_request(struct service *service, struct session **sess
         service_refuse(service, request->number, request->attempt, (Allot__Error)-count);
         return SERVICE_DONE;
     }
-#ifdef ALLOTD_CRASH_TAG /* for tests: a request that ends the daemon */
-    if (request->op == ALLOT__OP__OP_PING && request->tag == ALLOTD_CRASH_TAG)
-        abort();
-#endif
     if (!in_sequence(*session, request) || displaces(*session, request, (unsigned)count)) {
         service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_SEQUENCE);
         return SERVICE_DONE;

@@ -15,6 +15,7 @@ struct service {
     struct sessions *sessions;
     uv_loop_t *loop;
     uv_loop_t *home; /* with SERVICE_MOVE: where to */
+    bool poisoned;   /* the request must not be carried out: each operation is INTERNAL */
     struct codec_arena arena;
     struct replies replies;
     struct expiry expiry;

@@ -46,7 +46,7 @@ struct session {
     Allot__Access attached[POOLS_MAX]; /* what it attached for */
     Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
     bool granted;                      /* it has held something */
-    bool adopted;                      /* and nothing of it was served since a daemon's death */
+    bool suspect; /* an earlier daemon may have died of what it asks for next */
     struct watch watches[LEDGER_WATCHES];
     bool watch_due; /* there may be something to tell, and nobody looks for it yet */
     atomic_uint_least64_t operations;

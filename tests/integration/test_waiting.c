@@ -23,6 +23,7 @@
 #define PAGES   255u /* of 1 MiB, but for the first */
 #define LONG_MS 600000u
 #define NOBODY  65534u
+#define STARTS  9u /* of the daemon: more than a request may be the first at that ends it */
 
 static struct wire w;
 static struct wire others[WAITERS];
@@ -168,6 +169,45 @@ static void test_waiting__across_a_restart_on_kept_connections(void **state)
     for (unsigned i = 0; i < WAITERS; i++)
         settle(&others[i]); /* an answer that was not consumed has come again */
     serve_in_order(pool, numbers);
+    wire_close(&w);
+}
+
+/* A request that waits is suspected of nothing, also where it comes again at each start. */
+static void test_waiting__over_many_starts(void **state)
+{
+    struct fixture *f = *state;
+    Allot__SessionInfo info;
+    uint64_t one = 1;
+    uint64_t value;
+
+    start(f, true);
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(&others[0], "default");
+    wire_grant(&others[0], pool, ALLOT__OP__OP_ALLOC_IDS, 1);
+    fill(&w, pool);
+    uint64_t number = ask_pages(&others[0], pool, 1);
+    settle(&others[0]);
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC_PAGES, pool);
+    r.number = number;
+    r.sizes = &one;
+    r.n_sizes = 1;
+    r.deadline_ms = LONG_MS;
+    for (unsigned i = 0; i < STARTS; i++) {
+        fixture_kill(f);
+        wire_send(&others[0], &r);
+        fixture_start(f);
+        do {
+            if (wire_readable(&others[0])) /* an answer may come again, no refusal */
+                check_equal(wire_receive(&others[0])->refused, ALLOT__ERROR__E_OK);
+            wire_sessions(&w, others[0].session, &info);
+        } while (!info.bytes_received);
+    }
+    free_page(&w, pool, taken[3]);
+    check_equal(answer(&others[0], number, &value), ALLOT__ERROR__E_OK);
+    check_equal(value, taken[3]);
+    wire_close(&others[0]);
     wire_close(&w);
 }
 
@@ -476,7 +516,7 @@ static void library_across_a_restart(struct fixture *f, bool keep)
     wire_open(&w, f->socket);
     pid_t pids[2] = {waiter_start(&first, f->socket, 2), waiter_start(&second, f->socket, 1)};
     wire_close(&w);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < STARTS; i++) {
         fixture_kill(f);
         fixture_start(f);
     }
@@ -626,6 +666,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__one_that_waits_is_killed),
         waiting_test(test_waiting__longer_than_the_timeout),
         fixture_test_bare(test_waiting__across_a_restart_on_kept_connections),
+        fixture_test_bare(test_waiting__over_many_starts),
         fixture_test_bare(test_waiting__granted_and_not_told),
         fixture_test_bare(test_waiting__library_on_kept_connections),
         fixture_test_bare(test_waiting__library_with_nothing_kept),

@@ -61,6 +61,21 @@ void wire_open(struct wire *w, const char *path)
     wire_hello(w);
 }
 
+Allot__Error wire_resume(struct wire *w, const char *path, uint64_t session,
+                         const unsigned char *secret, size_t size)
+{
+    Allot__Request hello = wire_request(ALLOT__OP__OP_HELLO, 0);
+
+    wire_connect(w, path);
+    hello.version_min = hello.version_max = CODEC_VERSION;
+    hello.session = session;
+    hello.secret.data = (unsigned char *)(uintptr_t)secret;
+    hello.secret.len = size;
+    wire_send(w, &hello);
+    check(wire_receive(w) != NULL);
+    return w->reply->refused;
+}
+
 void wire_close(struct wire *w)
 {
     if (w->reply_fd >= 0)

@@ -31,6 +31,9 @@ void wire_adopt(struct wire *w, int fd);
 void wire_hello(struct wire *w);
 /* Connects and says hello. */
 void wire_open(struct wire *w, const char *path);
+/* Connects and asks for a session that there is: OK, or why it was refused. */
+Allot__Error wire_resume(struct wire *w, const char *path, uint64_t session,
+                         const unsigned char *secret, size_t size);
 void wire_close(struct wire *w);
 
 /* One frame as it is; `fds` go with it. */

@@ -88,7 +88,7 @@ static void test_step_sessions__open(void **state)
     record->id = 0;
     record->uid = getuid() + 1;
     record->starts = 3;
-    record->first = 7;
+    record->reached = 7;
     ledger_watches(&v.ledger, SLOT)[0].id = 5;
     victim_run(&v, &(struct life){"open", act_open, .is_new = true, .states = 5});
 }

@@ -173,7 +173,7 @@ static bool is_untouched(const struct victim *v, bool is_new)
     for (unsigned i = 0; i < LEDGER_WATCHES; i++)
         if (watches[i].id)
             return false;
-    return !record->attached && !record->starts && !record->first && record->uid == getuid() &&
+    return !record->attached && !record->starts && !record->reached && record->uid == getuid() &&
            ledger_journal_last(&v->ledger, SLOT) == 0;
 }
 

@@ -306,7 +306,8 @@ int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket);
 int allot_publish(struct allot_pool *p, const char *name, const struct allot_ticket *ticket,
                   unsigned flags);
 
-/* Takes the name away; what it named lives on while others hold it. NO_NAME; DENIED as above. */
+/* Takes the name away; what it named lives on while others hold it. Root and the daemon's own user
+ * may do that to any name. NO_NAME; DENIED as above. */
 int allot_unpublish(struct allot_pool *p, const char *name);
 
 /* Takes what the name names, as allot_acquire() does; give it back with allot_release() or

@@ -11,6 +11,7 @@
 #include "operation.h"
 
 #include <assert.h>
+#include <unistd.h>
 
 /* Whether the user may put `record` in place of the name `old`, or of none. */
 static int check_publish(const struct pool *pool, const struct pool_operation *o, uint32_t old)
@@ -68,6 +69,12 @@ void pool_publish_locked(struct pool *pool, struct pool_operation *o)
     operation_answer(o, rc, 0);
 }
 
+/* Whether the user may take the name away. Its publisher may be a user that is no more. */
+static bool may_unpublish(const struct ledger_name *name, uint32_t uid)
+{
+    return uid == name->uid || uid == 0 || uid == geteuid();
+}
+
 void pool_unpublish_locked(struct pool *pool, struct pool_operation *o)
 {
     uint32_t index = names_find(&pool->names, o->name);
@@ -76,7 +83,7 @@ void pool_unpublish_locked(struct pool *pool, struct pool_operation *o)
     assert(pool->locked);
     if (index == NAMES_NONE)
         rc = -ALLOT__ERROR__E_NO_NAME;
-    else if (pool->names.name[index].uid != o->uid)
+    else if (!may_unpublish(&pool->names.name[index], o->uid))
         rc = -ALLOT__ERROR__E_DENIED;
     if (!rc) {
         uint32_t reference = pool->names.references[index];

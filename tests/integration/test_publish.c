@@ -330,12 +330,13 @@ static void test_publish__of_another_user(void **state)
     check_equal(publish(&w, pool, "root's", t, false), ALLOT__ERROR__E_OK);
     child_join(child_start(publish_as_nobody, &p));
     check_equal(publish(&w, pool, "nobody's", t, true), ALLOT__ERROR__E_DENIED);
-    check_equal(unpublish(&w, pool, "nobody's"), ALLOT__ERROR__E_DENIED);
     check_equal(lookup(&w, pool, "nobody's", &found, &size), ALLOT__ERROR__E_OK);
     check_equal(named(&w, ALLOT__OP__OP_NAMES, pool, "n"), ALLOT__ERROR__E_OK);
     check_equal(w.reply->n_names, 1);
     check_equal(w.reply->names[0]->uid, NOBODY);
     check_equal(w.reply->names[0]->gid, NOBODY);
+    check_equal(unpublish(&w, pool, "nobody's"), ALLOT__ERROR__E_OK);
+    check_equal(unpublish(&w, pool, "nobody's"), ALLOT__ERROR__E_NO_NAME);
     wire_close(&w);
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who holds what in a pool: references, and parcels on their way.
+ * Who holds what in a pool: references, parcels on their way, and names.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pool_world.h"
 
@@ -306,6 +307,43 @@ static void test_parcels__refused(void **state)
     check_empty(w);
 }
 
+/* ---- names ---- */
+
+static Allot__Error name_as(struct world *w, uint32_t uid, Allot__Op op, struct ticket t)
+{
+    struct pool_operation o = operation(w, 0, op, t.place, 0);
+
+    o.generation = t.generation;
+    o.uid = uid;
+    o.name = "name";
+    o.replace = true;
+    return run(w, &o, 0);
+}
+
+/* A name is its publisher's; root and the daemon's own user may take it away, no more. */
+static void test_names__taken_away_by_whom(void **state)
+{
+    struct world *w = *state;
+    struct ticket t = alloc_ticket(w, 0, ALLOT__OP__OP_ALLOC, RECORD_BYTES, 100);
+    bool is_root = geteuid() == 0;
+
+    w->pool.config.names_quota = 1;
+    assert_true(!is_root || seteuid(UID + 1) == 0);
+    const uint32_t users[] = {UID, 0, geteuid()};
+    for (unsigned i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+        assert_int_equal(name_as(w, UID, ALLOT__OP__OP_PUBLISH, t), ALLOT__ERROR__E_OK);
+        assert_int_equal(name_as(w, UID + 2, ALLOT__OP__OP_PUBLISH, t), ALLOT__ERROR__E_DENIED);
+        assert_int_equal(name_as(w, UID + 2, ALLOT__OP__OP_UNPUBLISH, t), ALLOT__ERROR__E_DENIED);
+        if (users[i] != UID)
+            assert_int_equal(name_as(w, users[i], ALLOT__OP__OP_PUBLISH, t),
+                             ALLOT__ERROR__E_DENIED);
+        assert_int_equal(name_as(w, users[i], ALLOT__OP__OP_UNPUBLISH, t), ALLOT__ERROR__E_OK);
+    }
+    assert_true(!is_root || seteuid(0) == 0);
+    assert_int_equal(release(w, 0, t), ALLOT__ERROR__E_OK);
+    check_empty(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +357,7 @@ int main(void)
         pool_test(test_parcels__of_anyone_go_to_the_first),
         pool_test(test_parcels__end_with_deadline_or_receiver),
         pool_test(test_parcels__refused),
+        pool_test(test_names__taken_away_by_whom),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

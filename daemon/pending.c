@@ -25,7 +25,7 @@ struct pending {
     struct wait waits[CODEC_INFLIGHT_MAX];
     bool due[CODEC_INFLIGHT_MAX]; /* answered in the journal, not sent */
     unsigned n_due;
-    uint64_t committing; /* the request's number */
+    uint64_t committing; /* the request's number; 0: it was given up */
     struct commit commit;
     uv_async_t bell;
     uv_timer_t timer;
@@ -120,9 +120,13 @@ static void on_committed(struct commit *c)
         session_idle(s);
         return;
     }
-    pool_finish(c->pool, &c->operation, c->rc);
-    s->granted |= !c->operation.error;
-    set_due(p, p->committing);
+    if (p->committing) {
+        pool_finish(c->pool, &c->operation, c->rc);
+        s->granted |= !c->operation.error;
+        set_due(p, p->committing);
+    } else {
+        pool_abandon(c->pool, &c->operation);
+    }
     try_all(p);
 }
 
@@ -191,6 +195,17 @@ void pending_begin(struct session *s, const struct wait *w)
     if (!uv_is_active((uv_handle_t *)&s->pending->timer) ||
         clock_until(w->deadline) < uv_timer_get_due_in(&s->pending->timer))
         set_timer(s->pending);
+}
+
+void pending_give_up(struct session *s, uint64_t number)
+{
+    struct pending *p = s->pending;
+    struct wait *w = &p->waits[number % CODEC_INFLIGHT_MAX];
+
+    if (w->pool)
+        pool_forget_wait(w->pool, w);
+    else
+        p->committing = 0;
 }
 
 int pending_adopt(struct session *s, bool connected)

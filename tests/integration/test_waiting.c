@@ -418,10 +418,10 @@ static void test_waiting__numbers_that_wait(void **state)
     r.deadline_ms = LONG_MS;
     wire_send(v, &r);
     settle(v);
-    r = wire_request(ALLOT__OP__OP_PING, 0);
-    r.number = number;
+    r.op = ALLOT__OP__OP_ALLOC;
     wire_send(v, &r);
     wire_expect_refusal(v, ALLOT__ERROR__E_SEQUENCE, number);
+    r = wire_request(ALLOT__OP__OP_PING, 0);
     while (v->next < number + CODEC_INFLIGHT_MAX)
         settle(v);
     r.number = v->next;
@@ -435,6 +435,28 @@ static void test_waiting__numbers_that_wait(void **state)
     check_equal(wire_pool_info(&w, "default")->free_pages, 1);
     wire_close(&w);
     wire_close(v);
+}
+
+/* A ping that uses up the number of one that waits. */
+static void test_waiting__given_up(void **state)
+{
+    struct fixture *f = *state;
+    Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(&others[0], "default");
+    fill(&w, pool);
+    ping.number = ask_pages(&others[0], pool, 3); /* it holds up the next */
+    uint64_t number = ask_pages(&others[0], pool, 1);
+    settle(&others[0]);
+    free_page(&w, pool, taken[0]);
+    wire_send(&others[0], &ping);
+    check_equal(answer(&others[0], ping.number, NULL), ALLOT__ERROR__E_OK);
+    check_equal(answer(&others[0], number, NULL), ALLOT__ERROR__E_OK);
+    wire_close(&others[0]);
+    wire_close(&w);
 }
 
 /* ---- in processes of their own, by the library ---- */
@@ -663,6 +685,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_waiting__a_quota_that_is_spent_meanwhile),
         waiting_test(test_waiting__for_what_only_a_name_held),
         waiting_test(test_waiting__numbers_that_wait),
+        waiting_test(test_waiting__given_up),
         waiting_test(test_waiting__one_that_waits_is_killed),
         waiting_test(test_waiting__longer_than_the_timeout),
         fixture_test_bare(test_waiting__across_a_restart_on_kept_connections),

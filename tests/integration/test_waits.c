@@ -233,6 +233,62 @@ static void test_commit__daemon_stops_meanwhile(void **state)
 
 /* Many sessions wait at once, each with a tag that nobody had: when their grants come, the table of
  * tags has to have a place for all of them. */
+/* What waited for room and is given up while memory is committed for it leaves nothing. */
+static uint64_t ask(uint32_t pool, uint64_t size)
+{
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, pool);
+
+    r.number = w.next++;
+    r.sizes = &size;
+    r.n_sizes = 1;
+    r.deadline_ms = FIXTURE_DEADLINE_MS;
+    wire_send(&w, &r);
+    return r.number;
+}
+
+static uint64_t committed(void)
+{
+    return wire_pool_info(&others[0], "default")->committed_bytes;
+}
+
+/* What waited for room and is given up while memory is committed for it leaves nothing. */
+static void test_commit__given_up_meanwhile(void **state)
+{
+    static const struct fixture_setup setup = {
+        .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 4G\nquota = 520M\n"};
+    struct fixture *f = *state;
+    uint64_t value = 1;
+    Allot__Error error;
+
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    /* Again, with more memory, where all of it came before the ping did. */
+    for (unsigned tries = 0; value && tries < 7; tries++) {
+        Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+        uint64_t block = wire_alloc(&w, pool, 16 * MIB);
+        ping.number = ask(pool, (512 + tries) * MIB);
+        uint64_t before = committed();
+        wire_free(&w, pool, block);
+        while (committed() == before)
+            ;
+        wire_send(&w, &ping);
+        wire_collect(&w, ping.number, 1, &error, &value);
+        check_equal(error, ALLOT__ERROR__E_OK);
+        if (value)
+            wire_free(&w, pool, value);
+    }
+    check_equal(value, 0);
+    wire_collect(&w, ask(pool, 16 * MIB), 1, &error, &value); /* when the quota has it back */
+    check_equal(error, ALLOT__ERROR__E_OK);
+    wire_free(&w, pool, value);
+    check_equal(wire_pool_info(&w, "default")->used_bytes, 0);
+    wire_close(&others[0]);
+    wire_close(&w);
+}
+
 static void test_commit__new_tags_of_many_who_wait(void **state)
 {
     const struct fixture *f = *state;
@@ -450,6 +506,7 @@ int main(int argc, char **argv)
         waits_test(test_commit__holds_up_nobody_else),
         waits_test(test_commit__client_killed_meanwhile),
         waits_test(test_commit__daemon_stops_meanwhile),
+        fixture_test_bare(test_commit__given_up_meanwhile),
         waits_test(test_commit__new_tags_of_many_who_wait),
         waits_test(test_commit__quota_counts_what_is_on_its_way),
         waits_test(test_drain__a_client_that_never_reads),

@@ -59,7 +59,7 @@ struct connection {
     size_t served;     /* bytes of the first frame whose requests were served already, */
     unsigned requests; /* how many these were, */
     unsigned taken;    /* and how many operations they took */
-    unsigned tried;    /* requests of the first frame that count for a suspect */
+    unsigned tried;    /* and, of a suspect, how many were counted against it */
 };
 
 /*
@@ -500,13 +500,14 @@ static bool is_poisoned(struct connection *c)
     struct ledger_session *record = record_of(c->session);
 
     if (c->requests < c->tried)
-        return false; /* it had to wait */
+        return false; /* it was too much for the round */
     c->tried = c->requests + 1;
     if (c->requests < record->reached && record->starts)
         return false; /* others got further */
     if (c->requests != record->reached)
         record->starts = 0;
     record->reached = c->requests;
+    c->session->counted = true;
     if (++record->starts < STARTS_MAX)
         return false;
     log_error("session %llu: the daemon has met its request %llu at %u starts: refused",
@@ -530,7 +531,8 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
         unsigned operations = 0;
         if (replies_full(&service->replies))
             return false;
-        service->poisoned = before && before->suspect && is_poisoned(c);
+        bool suspect = before && before->suspect;
+        service->poisoned = suspect && is_poisoned(c);
         if (service->poisoned && record_of(before)->starts > STARTS_MAX) {
             service_refuse(service, before->next, 0, ALLOT__ERROR__E_INTERNAL);
             error = 0;
@@ -540,6 +542,10 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
                                                  c->taken, round->room, &operations);
         if (service->poisoned)
             record_of(before)->starts--; /* so much can be done at the next start, too */
+        if (suspect)
+            before->counted = false;
+        if (step == SERVICE_WAIT && c->tried > c->requests)
+            c->tried = c->requests; /* it will be served, and counted, again */
         if (c->session && c->session != before) {
             connect_session(c, c->session);
             c->greets = true;

@@ -112,6 +112,7 @@ void session_end(struct session *s)
     s->ended = true;
     s->all->store->ledger.sessions[s->slot].ended = 1;
     uv_poll_stop(&s->death);
+    s->suspect = false; /* another daemon does not go on with it */
     pending_leave(s);
     s->commit.stop = true;
     session_idle(s);
@@ -469,6 +470,8 @@ static void on_committed(struct commit *c)
 
 void session_commit(struct session *s, struct pool *pool, const struct pool_operation *operation)
 {
+    if (s->counted) /* whatever happens meanwhile is not the request's doing */
+        s->all->store->ledger.sessions[s->slot].starts--;
     s->commit.finished = on_committed;
     s->commit.ctx = s;
     commit_start(&s->commit, s->loop, pool, operation);

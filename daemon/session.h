@@ -46,7 +46,8 @@ struct session {
     Allot__Access attached[POOLS_MAX]; /* what it attached for */
     Allot__Access access[POOLS_MAX];   /* of that, what it may do now */
     bool granted;                      /* it has held something */
-    bool suspect; /* an earlier daemon may have died of what it asks for next */
+    bool suspect; /* an earlier daemon may have died of what it asks for next, … */
+    bool counted; /* … and this start counts against the request that is being served */
     struct watch watches[LEDGER_WATCHES];
     bool watch_due; /* there may be something to tell, and nobody looks for it yet */
     atomic_uint_least64_t operations;

@@ -289,6 +289,40 @@ static void test_commit__given_up_meanwhile(void **state)
     wire_close(&w);
 }
 
+/* Who dies while memory is committed does not die of the request that waits for it. */
+static void test_commit__killed_meanwhile_many_times(void **state)
+{
+    static const struct fixture_setup setup = {
+        .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 4G\n", .keep_clients = true};
+    struct fixture *f = *state;
+    uint64_t size = 512 * MIB;
+    Allot__Error error;
+
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_alloc(&w, pool, 100); /* so that its connection is kept */
+    wire_alloc(&others[0], wire_pool(&others[0], "default"), 100);
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC, pool);
+    r.number = w.next;
+    r.sizes = &size;
+    r.n_sizes = 1;
+    wire_send(&w, &r);
+    for (unsigned i = 0; i < 9; i++) { /* eight are too many for one that ends the daemon */
+        uint64_t before = committed();
+        while (committed() == before && !wire_readable(&w))
+            ;
+        fixture_kill(f);
+        fixture_start(f);
+    }
+    wire_collect(&w, w.next, 1, &error, NULL);
+    check_equal(error, ALLOT__ERROR__E_OK);
+    wire_close(&others[0]);
+    wire_close(&w);
+}
+
 static void test_commit__new_tags_of_many_who_wait(void **state)
 {
     const struct fixture *f = *state;
@@ -507,6 +541,7 @@ int main(int argc, char **argv)
         waits_test(test_commit__client_killed_meanwhile),
         waits_test(test_commit__daemon_stops_meanwhile),
         fixture_test_bare(test_commit__given_up_meanwhile),
+        fixture_test_bare(test_commit__killed_meanwhile_many_times),
         waits_test(test_commit__new_tags_of_many_who_wait),
         waits_test(test_commit__quota_counts_what_is_on_its_way),
         waits_test(test_drain__a_client_that_never_reads),

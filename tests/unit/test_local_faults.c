@@ -221,7 +221,7 @@ static void test_local_faults__shrinks_without_memory(void **state)
 
 static void test_local_faults__handle_takes_all_or_nothing(void **state)
 {
-    static _Alignas(4096) unsigned char buffer[1 << 16];
+    static _Alignas(4096) unsigned char buffer[1 << 17];
     struct allot_local_handle *handle = NULL;
     struct allot_grower_fixed fixed;
     void *p;

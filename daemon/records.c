@@ -47,10 +47,12 @@ struct reference_link {
     uint32_t next_of_session;
 };
 
+/* As in lib/byte/nodes.h: what lies side by side has buckets side by side, IDs like 16 bytes each.
+ */
 static inline uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
 {
-    uint64_t key = (position ^ (ids ? 1ull << 63 : 0)) * 0x9e3779b97f4a7c15ull;
-    uint32_t hash = (uint32_t)(key >> 32);
+    uint64_t key = (ids ? position << 4 | 1ull << 60 : position) * 0x1359852c5ull;
+    uint32_t hash = (uint32_t)(key >> 36);
     /* bucket_count lies between `half` and twice that; the lower ones are split already. */
     uint32_t half = 1u << (31 - __builtin_clz(r->bucket_count));
     uint32_t bucket = hash & (2 * half - 1);

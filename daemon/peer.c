@@ -122,7 +122,7 @@ static int read_start(pid_t pid, int pidfd, uint64_t *ret)
     return 0;
 }
 
-static int open_pidfd(int socket_fd, pid_t pid, int *ret)
+static int open_pidfd(int socket_fd, pid_t pid, int *ret, bool *ret_by_pid)
 {
     if (!kernel_is_old()) {
         int fd;
@@ -130,6 +130,7 @@ static int open_pidfd(int socket_fd, pid_t pid, int *ret)
 
         if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0) {
             *ret = fd;
+            *ret_by_pid = false;
             return 0;
         }
         if (errno != ENOPROTOOPT)
@@ -147,6 +148,7 @@ static int open_pidfd(int socket_fd, pid_t pid, int *ret)
         return -ESRCH;
     }
     *ret = fd;
+    *ret_by_pid = true;
     return 0;
 }
 
@@ -190,7 +192,7 @@ int peer_read(int socket_fd, struct peer *ret)
     int rc = read_groups(socket_fd, &peer);
     if (rc)
         return rc;
-    rc = open_pidfd(socket_fd, cred.pid, &peer.pidfd);
+    rc = open_pidfd(socket_fd, cred.pid, &peer.pidfd, &peer.by_pid);
     if (rc)
         return rc;
     if (cred.pid > 0)

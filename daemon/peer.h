@@ -19,6 +19,7 @@ struct peer {
                             Where /proc hides it: the pidfd's inode (Linux 6.9), else 0; 0 if pid
                             is */
     int pidfd;           /* readable when the process is gone; owned by the holder of the struct */
+    bool by_pid;         /* it is that of whoever has the pid now */
 };
 
 /*

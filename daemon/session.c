@@ -311,8 +311,14 @@ static int find_process(const struct ledger_session *record, int socket_fd, stru
 {
     if (record->ended)
         return -ESRCH;
-    if (socket_fd >= 0)
-        return peer_read(socket_fd, ret);
+    if (socket_fd >= 0) {
+        int rc = peer_read(socket_fd, ret);
+        if (rc || !ret->by_pid || ret->start_time == record->start_time)
+            return rc;
+        /* While no daemon was there it died, a child has its socket, and another its pid. */
+        close(ret->pidfd);
+        return -ESRCH;
+    }
     *ret = (struct peer){.pid = (pid_t)record->pid,
                          .uid = record->uid,
                          .gid = record->gid,

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -220,6 +221,48 @@ static void test_resume__daemon_restarted_connections_kept(void **state)
 static void test_resume__daemon_restarted_nothing_kept(void **state)
 {
     restart_under_storm(*state, NULL, stop_and_start);
+}
+
+/* As if the process had started at another time than the session's. */
+static void change_start_time(int ledger, uint64_t session)
+{
+    struct {
+        uint64_t id;
+        uint64_t start_time;
+        uint32_t pid;
+    } found = {0};
+    off_t at = -8;
+
+    do {
+        at += 8;
+        check(pread(ledger, &found, sizeof(found), at) == sizeof(found));
+    } while (found.id != session || found.pid != (uint32_t)getpid());
+    found.start_time--;
+    check(pwrite(ledger, &found.start_time, 8, at + 8) == 8);
+}
+
+/* Where a socket does not tell its process (before Linux 6.5), the start time tells it from a later
+ * one with its pid. */
+static void test_resume__pid_of_another_process(void **state)
+{
+    struct fixture *f = *state;
+    bool forced = getenv("ALLOTD_OLD_KERNEL") != NULL;
+
+    check(setenv("ALLOTD_OLD_KERNEL", "1", 1) == 0);
+    fixture_open(f, &kept);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_alloc(&w, wire_pool(&w, "default"), 1000);
+    fixture_kill(f);
+    change_start_time(f->stored[fixture_find_stored(f, "ledger")].fd, w.session);
+    fixture_start(f);
+    wire_open(&other, f->socket);
+    wire_wait_live(&other, "default", 0, 0, 0);
+    wire_wait_sessions(&other, 1);
+    wire_close(&other);
+    wire_close(&w);
+    if (!forced)
+        unsetenv("ALLOTD_OLD_KERNEL");
 }
 
 /* The very connection, not another one: a client that knows nothing of reconnecting. */
@@ -572,6 +615,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_resume__children_hold_no_connection_of_others),
+        fixture_test_bare(test_resume__pid_of_another_process),
         fixture_test_bare(test_resume__the_same_connection),
         fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__the_store_is_lost),

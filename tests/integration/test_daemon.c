@@ -441,6 +441,10 @@ static Allot__Error try_attach(const char *name, Allot__Access access)
     return error;
 }
 
+/* Of the pool that is root's alone; it was told to others. */
+static uint32_t roots;
+static struct wire_ticket ticket_of_root;
+
 static void use_as_nobody(void *ctx)
 {
     const struct fixture *f = ctx;
@@ -448,6 +452,10 @@ static void use_as_nobody(void *ctx)
     become_nobody(1234);
     wire_open(&w, f->socket);
     check_equal(try_attach("root", ALLOT__ACCESS__ACCESS_READ), ALLOT__ERROR__E_DENIED);
+    check_equal(wire_reference(&w, ALLOT__OP__OP_ACQUIRE, roots, ticket_of_root, NULL),
+                ALLOT__ERROR__E_NO_POOL);
+    check_equal(wire_reference(&w, ALLOT__OP__OP_RELEASE, roots, ticket_of_root, NULL),
+                ALLOT__ERROR__E_NO_POOL);
     check_equal(try_attach("nobody", ALLOT__ACCESS__ACCESS_WRITE), ALLOT__ERROR__E_OK);
     check_equal(try_attach("group", ALLOT__ACCESS__ACCESS_WRITE), ALLOT__ERROR__E_OK);
     wire_expect_good(&w, wire_pool(&w, "nobody"));
@@ -497,7 +505,8 @@ static void test_rights__by_user_and_group(void **state)
     check_equal(try_attach("nobody", ALLOT__ACCESS__ACCESS_WRITE), ALLOT__ERROR__E_DENIED);
     check_equal(try_attach("nobody", ALLOT__ACCESS__ACCESS_READ), ALLOT__ERROR__E_OK);
     check_equal(try_attach("group", ALLOT__ACCESS__ACCESS_READ), ALLOT__ERROR__E_DENIED);
-    check_equal(try_attach("root", ALLOT__ACCESS__ACCESS_WRITE), ALLOT__ERROR__E_OK);
+    roots = wire_pool(&w, "root");
+    ticket_of_root = wire_grant(&w, roots, ALLOT__OP__OP_ALLOC, 100);
     check_equal(wire_pool_info(&w, "group")->access, ALLOT__ACCESS__ACCESS_NONE);
     check_equal(wire_pool_info(&w, "nobody")->access, ALLOT__ACCESS__ACCESS_READ);
     child_join(child_start(use_as_nobody, f));

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "machine.h"
 
 #define RAW_BYTES   32
@@ -151,4 +152,15 @@ double raw_window_measure(void *window)
         }
     }
     return (machine_turns_ns(w->peer.timed) - began) / (turns * w->packets);
+}
+
+void raw_report(struct bench *b, const char *name, const struct bench_probe *ours,
+                const struct bench_probe *raw, double goal)
+{
+    bench_report(b, &(struct bench_row){.name = name,
+                                        .unit = "ns",
+                                        .ours = &ours->series,
+                                        .yardstick = "raw ping-pong, 32 bytes",
+                                        .yardstick_series = &raw->series,
+                                        .goal = goal});
 }

@@ -6,6 +6,9 @@
 
 #include <sys/types.h>
 
+struct bench;
+struct bench_probe;
+
 struct raw {
     pid_t pid;
     pid_t timed; /* for machine_turns_ns() */
@@ -19,6 +22,10 @@ void raw_stop(struct raw *r);
 /* Struct raw as a probe: ns a round trip, and ns that the other process computes in it. */
 double raw_measure(void *raw);
 double raw_measure_cpu(void *raw);
+
+/* The row of `ours` beside `raw`, a probe of raw_measure(). */
+void raw_report(struct bench *b, const char *name, const struct bench_probe *ours,
+                const struct bench_probe *raw, double goal);
 
 /*
  * What packets alone cost: a window of them sent with one call, looked at, answered by one packet,

@@ -235,17 +235,6 @@ static double measure_death(void *ctx)
     return result;
 }
 
-static void report(struct bench *b, const char *name, const struct bench_probe *ours,
-                   const struct bench_probe *raw, double goal)
-{
-    bench_report(b, &(struct bench_row){.name = name,
-                                        .unit = "ns",
-                                        .ours = &ours->series,
-                                        .yardstick = "raw ping-pong, 32 bytes",
-                                        .yardstick_series = &raw->series,
-                                        .goal = goal});
-}
-
 static int run(struct bench *b)
 {
     struct share s;
@@ -264,11 +253,11 @@ static int run(struct bench *b)
     if (!rc)
         rc = bench_rounds(b, requests, sizeof(requests) / sizeof(requests[0]));
     if (!rc) {
-        report(b, "acquire+release, one core", &requests[1], &requests[0], 2.8);
-        report(b, "publish, one core", &requests[2], &requests[0], 1.5);
-        report(b, "publish with replace, one core", &requests[3], &requests[0], 1.5);
-        report(b, "unpublish, one core", &requests[4], &requests[0], BENCH_NO_GOAL);
-        report(b, "lookup, one core", &requests[5], &requests[0], 1.5);
+        raw_report(b, "acquire+release, one core", &requests[1], &requests[0], 2.8);
+        raw_report(b, "publish, one core", &requests[2], &requests[0], 1.5);
+        raw_report(b, "publish with replace, one core", &requests[3], &requests[0], 1.5);
+        raw_report(b, "unpublish, one core", &requests[4], &requests[0], BENCH_NO_GOAL);
+        raw_report(b, "lookup, one core", &requests[5], &requests[0], 1.5);
         rc = bench_rounds(b, ends, 2);
     }
     if (!rc)

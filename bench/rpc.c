@@ -190,17 +190,6 @@ static double measure_window_free(void *ctx)
 
 /* ---- groups ---- */
 
-static void report(struct bench *b, const char *name, const struct bench_probe *ours,
-                   const struct bench_probe *raw, double goal)
-{
-    bench_report(b, &(struct bench_row){.name = name,
-                                        .unit = "ns",
-                                        .ours = &ours->series,
-                                        .yardstick = "raw ping-pong, 32 bytes",
-                                        .yardstick_series = &raw->series,
-                                        .goal = goal});
-}
-
 static int run_single(struct bench *b, int core, const char *const names[3])
 {
     struct rpc r;
@@ -214,7 +203,7 @@ static int run_single(struct bench *b, int core, const char *const names[3])
         rc = bench_rounds(b, probes, 4);
     rpc_close(&r);
     for (unsigned i = 0; i < 3 && !rc; i++)
-        report(b, names[i], &probes[i + 1], &probes[0], i == 0 ? 1.4 : BENCH_NO_GOAL);
+        raw_report(b, names[i], &probes[i + 1], &probes[0], i == 0 ? 1.4 : BENCH_NO_GOAL);
     return rc;
 }
 
@@ -271,11 +260,11 @@ static int run_pipeline(struct bench *b)
     raw_stop(&packets.peer);
     rpc_close(&r);
     for (unsigned i = 0; i < ROWS && !rc; i++) {
-        report(b, rows[i].alloc, &probes[1 + 2 * i], &probes[0], rows[i].goal);
-        report(b, rows[i].free, &probes[2 + 2 * i], &probes[0], rows[i].goal);
+        raw_report(b, rows[i].alloc, &probes[1 + 2 * i], &probes[0], rows[i].goal);
+        raw_report(b, rows[i].free, &probes[2 + 2 * i], &probes[0], rows[i].goal);
     }
     if (!rc)
-        report(b, "64 bare packets", &probes[1 + 2 * ROWS], &probes[0], BENCH_NO_GOAL);
+        raw_report(b, "64 bare packets", &probes[1 + 2 * ROWS], &probes[0], BENCH_NO_GOAL);
     return rc;
 }
 
@@ -292,8 +281,8 @@ static int run_batch(struct bench *b)
     rpc_close(&r);
     if (rc)
         return rc;
-    report(b, "alloc, 64 a batch", &probes[1], &probes[0], 0.07);
-    report(b, "free, 64 a batch", &probes[2], &probes[0], 0.07);
+    raw_report(b, "alloc, 64 a batch", &probes[1], &probes[0], 0.07);
+    raw_report(b, "free, 64 a batch", &probes[2], &probes[0], 0.07);
     return 0;
 }
 

@@ -25,6 +25,9 @@
  * Locks: none. Limits: 2^31 blocks; positions and their ends up to 2^63. An aligned request that
  * no run is large enough to hold wherever it starts is tried on ALIGNED_TRIES runs only, because
  * trying all would let a full allocator stall its caller.
+ *
+ * Long, because what alloc and dealloc are made of is inlined into them, and claims and ranges are
+ * made of the same.
  */
 #include "tlsf.h"
 #include "tree.h"
@@ -226,7 +229,7 @@ static inline uint64_t range_start(const struct node *at, uint32_t header)
 }
 
 /* As run_at(). A block and what nobody manages are told without the tree. */
-static __attribute__((noinline)) uint32_t run_search(struct tlsf *t, uint64_t pos)
+NOINLINE uint32_t run_search(struct tlsf *t, uint64_t pos)
 {
     const struct node *at = t->nodes.at;
     uint32_t range = tree_ceiling(at, t->ranges, pos + 1), i;
@@ -256,6 +259,19 @@ static inline uint32_t run_at(struct tlsf *t, uint64_t pos)
 /* Node `i` at `pos`, of `size` bytes, which is linked between `prev` and `next` but not indexed,
  * joins the free run after it, the one before it, or both. */
 
+/* `run` is `prev` or `next`, of `old_size` before it has the node's bytes. */
+ALWAYS_INLINE int join(struct tlsf *t, uint32_t run, uint64_t old_size, uint32_t i, uint64_t size,
+                       uint32_t prev, uint32_t next)
+{
+    struct node *at = t->nodes.at;
+
+    at[prev].next = next;
+    at[next].prev = prev;
+    nodes_give(&t->nodes, i);
+    t->recent = run;
+    return run_grow(t, run, old_size, old_size + size);
+}
+
 NOINLINE int join_next(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
                        uint32_t next)
 {
@@ -263,24 +279,13 @@ NOINLINE int join_next(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, 
     uint64_t old_size = node_size(at, next);
 
     at[next].pos = pos | NODE_FREE;
-    at[prev].next = next;
-    at[next].prev = prev;
-    nodes_give(&t->nodes, i);
-    t->recent = next;
-    return run_grow(t, next, old_size, old_size + size);
+    return join(t, next, old_size, i, size, prev, next);
 }
 
 NOINLINE int join_prev(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
                        uint32_t next)
 {
-    struct node *at = t->nodes.at;
-    uint64_t old_size = pos - node_pos(&at[prev]);
-
-    at[prev].next = next;
-    at[next].prev = prev;
-    nodes_give(&t->nodes, i);
-    t->recent = prev;
-    return run_grow(t, prev, old_size, old_size + size);
+    return join(t, prev, pos - node_pos(&t->nodes.at[prev]), i, size, prev, next);
 }
 
 NOINLINE int join_both(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
@@ -290,17 +295,12 @@ NOINLINE int join_both(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, 
     uint32_t after = at[next].next;
     uint64_t old_size = pos - node_pos(&at[prev]), next_size = node_size(at, next);
 
-    size += old_size + next_size;
-    if (joins_exactly(t, size))
+    if (joins_exactly(t, old_size + size + next_size))
         bins_remove_exact(&t->bins, at, next, (uint32_t)(next_size / NODE_GRANULE));
     else
         run_remove(t, next, next_size);
-    at[prev].next = after;
-    at[after].prev = prev;
     nodes_give(&t->nodes, next);
-    nodes_give(&t->nodes, i);
-    t->recent = prev;
-    return run_grow(t, prev, old_size, size);
+    return join(t, prev, old_size, i, size + next_size, prev, after);
 }
 
 /* Makes node `i` at `pos`, of `size` bytes and before `next`, which is linked but not indexed, a

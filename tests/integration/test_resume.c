@@ -24,6 +24,7 @@
 #include "../unit/support.h"
 #include "allot.h"
 #include "fixture.h"
+#include "open.h"
 #include "wire.h"
 
 #define CLIENTS 6u
@@ -57,20 +58,6 @@ static void check_filled(const struct allot_pool *p, uint64_t offset, uint64_t s
     const unsigned char *at = allot_ptr(p, offset);
 
     check(at[0] == (offset >> 4 & 0xff) && at[size - 1] == (offset >> 4 & 0xff));
-}
-
-/* Opening has a time-out of its own, which a slow machine is not to fail by. */
-static struct allot *open_session(const char *socket)
-{
-    struct allot *a;
-    int rc;
-
-    do
-        rc = allot_open(&a, socket);
-    while (rc == ALLOT_E_TIMEOUT);
-    check_equal(rc, 0);
-    check_equal(allot_set_timeout(a, FIXTURE_DEADLINE_MS), 0);
-    return a;
 }
 
 static void storm(void *ctx)

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "allot.h"
+#include "open.h"
 #include "storm.h"
 
 #define HELD           48u
@@ -359,18 +360,6 @@ static void (*const operations[])(struct client *c) = {
     do_publish, do_lookup, do_lookup, do_unpublish,   do_wait,
 };
 
-static void open_session(struct client *c, const char *socket)
-{
-    int code;
-
-    do
-        code = allot_open(&c->allot, socket);
-    while (code == ALLOT_E_TIMEOUT); /* a slow machine's next daemon takes longer */
-    check_equal(code, 0);
-    check_equal(allot_set_timeout(c->allot, FIXTURE_DEADLINE_MS), 0);
-    check_equal(allot_attach(c->allot, NULL, ALLOT_WRITE, &c->pool), 0);
-}
-
 static void work(void *ctx)
 {
     const struct storm_client *self = ctx;
@@ -378,7 +367,8 @@ static void work(void *ctx)
 
     c = (struct client){.self = self, .storm = self->storm};
     test_random_init(&c.random, self->seed);
-    open_session(&c, self->storm->socket);
+    c.allot = open_session(self->storm->socket);
+    check_equal(allot_attach(c.allot, NULL, ALLOT_WRITE, &c.pool), 0);
     atomic_store(&self->storm->sessions[self->index], allot_session_id(c.allot));
     while (!atomic_load(&self->storm->stop)) {
         operations[test_random_below(&c.random, sizeof(operations) / sizeof(operations[0]))](&c);
@@ -437,7 +427,8 @@ static void unpublish_all(const char *socket)
 {
     static struct client c;
 
-    open_session(&c, socket);
+    c.allot = open_session(socket);
+    check_equal(allot_attach(c.allot, NULL, ALLOT_WRITE, &c.pool), 0);
     for (unsigned i = 0; i < NAMES; i++) {
         struct thing t = {.kind = TAKEN};
         if (allot_lookup(c.pool, name_of(i), &t.ticket, &t.position, &t.size) == 0) {

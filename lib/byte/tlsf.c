@@ -259,19 +259,6 @@ static inline uint32_t run_at(struct tlsf *t, uint64_t pos)
 /* Node `i` at `pos`, of `size` bytes, which is linked between `prev` and `next` but not indexed,
  * joins the free run after it, the one before it, or both. */
 
-/* `run` is `prev` or `next`, of `old_size` before it has the node's bytes. */
-ALWAYS_INLINE int join(struct tlsf *t, uint32_t run, uint64_t old_size, uint32_t i, uint64_t size,
-                       uint32_t prev, uint32_t next)
-{
-    struct node *at = t->nodes.at;
-
-    at[prev].next = next;
-    at[next].prev = prev;
-    nodes_give(&t->nodes, i);
-    t->recent = run;
-    return run_grow(t, run, old_size, old_size + size);
-}
-
 NOINLINE int join_next(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
                        uint32_t next)
 {
@@ -279,13 +266,24 @@ NOINLINE int join_next(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, 
     uint64_t old_size = node_size(at, next);
 
     at[next].pos = pos | NODE_FREE;
-    return join(t, next, old_size, i, size, prev, next);
+    at[prev].next = next;
+    at[next].prev = prev;
+    nodes_give(&t->nodes, i);
+    t->recent = next;
+    return run_grow(t, next, old_size, old_size + size);
 }
 
 NOINLINE int join_prev(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
                        uint32_t next)
 {
-    return join(t, prev, pos - node_pos(&t->nodes.at[prev]), i, size, prev, next);
+    struct node *at = t->nodes.at;
+    uint64_t old_size = pos - node_pos(&at[prev]);
+
+    at[prev].next = next;
+    at[next].prev = prev;
+    nodes_give(&t->nodes, i);
+    t->recent = prev;
+    return run_grow(t, prev, old_size, old_size + size);
 }
 
 NOINLINE int join_both(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, uint32_t prev,
@@ -295,12 +293,17 @@ NOINLINE int join_both(struct tlsf *t, uint32_t i, uint64_t pos, uint64_t size, 
     uint32_t after = at[next].next;
     uint64_t old_size = pos - node_pos(&at[prev]), next_size = node_size(at, next);
 
-    if (joins_exactly(t, old_size + size + next_size))
+    size += old_size + next_size;
+    if (joins_exactly(t, size))
         bins_remove_exact(&t->bins, at, next, (uint32_t)(next_size / NODE_GRANULE));
     else
         run_remove(t, next, next_size);
+    at[prev].next = after;
+    at[after].prev = prev;
     nodes_give(&t->nodes, next);
-    return join(t, prev, old_size, i, size + next_size, prev, after);
+    nodes_give(&t->nodes, i);
+    t->recent = prev;
+    return run_grow(t, prev, old_size, size);
 }
 
 /* Makes node `i` at `pos`, of `size` bytes and before `next`, which is linked but not indexed, a

@@ -266,7 +266,7 @@ void ledger_clear_pool(const struct ledger *ledger, unsigned pool)
 }
 
 int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint32_t uid,
-                        uint32_t gid, uint64_t start_time, uint64_t *ret_id)
+                        uint32_t gid, uint64_t incarnation, uint64_t *ret_id)
 {
     struct header *h = (struct header *)(void *)ledger->base;
     struct ledger_session *s = &ledger->sessions[slot];
@@ -277,7 +277,7 @@ int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint
     if (getrandom(s->secret, sizeof(s->secret), 0) != sizeof(s->secret))
         return -errno;
     memset(ledger->base + JOURNALS_AT + slot * JOURNAL_SIZE, 0, JOURNAL_SIZE);
-    s->start_time = start_time;
+    s->incarnation = incarnation;
     s->pid = pid;
     s->uid = uid;
     s->gid = gid;

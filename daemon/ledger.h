@@ -168,8 +168,8 @@ struct ledger_wait {
 };
 
 struct ledger_session {
-    _Atomic uint64_t id; /* 0: the slot is free */
-    uint64_t start_time; /* of the process; see peer.h */
+    _Atomic uint64_t id;  /* 0: the slot is free */
+    uint64_t incarnation; /* of the process; see peer.h */
     uint32_t pid;
     uint32_t uid;
     uint32_t gid;
@@ -247,7 +247,7 @@ void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
 /* Writes the record of a new session into a free slot, its journal empty, and gives it an ID that
  * was never used before. 0 or -errno. Any thread; one at a time for a slot. */
 int ledger_session_open(struct ledger *ledger, unsigned slot, uint32_t pid, uint32_t uid,
-                        uint32_t gid, uint64_t start_time, uint64_t *ret_id);
+                        uint32_t gid, uint64_t incarnation, uint64_t *ret_id);
 /* Frees the slot; its journal's memory goes back to the system. Nothing refers to it any more. */
 void ledger_session_close(const struct ledger *ledger, unsigned slot);
 

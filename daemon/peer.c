@@ -8,11 +8,15 @@
  * Invariants: pidfd and start time belong to one process: the time is read while the pidfd is held,
  * and afterwards the pidfd must not be readable, so the pid was not another's in between.
  *
+ * What tells a process from others that have had its pid is the same for all daemons that run under
+ * one kernel, whatever their units let them see of /proc, or is not known: a restart after which it
+ * is another would take all clients for dead. So the pidfd's inode comes before /proc's start time.
+ *
  * Limits: without SO_PEERPIDFD (before Linux 6.5) the peer may end, and its pid be another's,
  * between connect() and pidfd_open(). The socket is hung up then, and that is refused as well, but
- * not where the peer left a copy of its socket to somebody else. Where /proc hides other users'
- * processes, and pidfds have no inodes (before Linux 6.9), a pid that is another's after a restart
- * is taken for the same process: what that one held is free only when the other ends, too.
+ * not where the peer left a copy of its socket to somebody else. Where pidfds have no inodes
+ * (before Linux 6.9), and /proc hides other users' processes, a pid that is another's after a
+ * restart is taken for the same process: what that one held is free only when the other ends, too.
  */
 #include "peer.h"
 
@@ -110,16 +114,14 @@ static uint64_t pidfd_inode(int pidfd)
     return st.st_ino;
 }
 
-/* What tells the process from others that have had its pid. Where it is gone, so is its /proc/PID,
- * which the caller sees by the pidfd. */
-static int read_start(pid_t pid, int pidfd, uint64_t *ret)
+/* Where the process is gone, so is its /proc/PID, which the caller sees by the pidfd. */
+static int read_incarnation(pid_t pid, int pidfd, uint64_t *ret)
 {
-    int rc = read_start_time(pid, ret);
-
-    if (rc != -ESRCH && rc != -EACCES)
-        return rc;
     *ret = pidfd_inode(pidfd);
-    return 0;
+    if (*ret)
+        return 0;
+    int rc = read_start_time(pid, ret);
+    return rc == -ESRCH || rc == -EACCES ? 0 : rc;
 }
 
 static int open_pidfd(int socket_fd, pid_t pid, int *ret, bool *ret_by_pid)
@@ -196,7 +198,7 @@ int peer_read(int socket_fd, struct peer *ret)
     if (rc)
         return rc;
     if (cred.pid > 0)
-        rc = read_start(cred.pid, peer.pidfd, &peer.start_time);
+        rc = read_incarnation(cred.pid, peer.pidfd, &peer.incarnation);
     int gone = alive(peer.pidfd);
     if (gone)
         rc = gone;
@@ -208,15 +210,20 @@ int peer_read(int socket_fd, struct peer *ret)
     return 0;
 }
 
+bool peer_may_be(uint64_t incarnation, uint64_t other)
+{
+    return !incarnation || !other || incarnation == other;
+}
+
 bool peer_is_same(const struct peer *a, const struct peer *b)
 {
     if (a->pid <= 0 || b->pid <= 0)
         return a->pid == b->pid && pidfd_inode(a->pidfd) &&
                pidfd_inode(a->pidfd) == pidfd_inode(b->pidfd);
-    return a->pid == b->pid && a->start_time == b->start_time;
+    return a->pid == b->pid && peer_may_be(a->incarnation, b->incarnation);
 }
 
-int peer_reopen(pid_t pid, uint64_t start_time)
+int peer_reopen(pid_t pid, uint64_t incarnation)
 {
     uint64_t found = 0;
 
@@ -225,11 +232,11 @@ int peer_reopen(pid_t pid, uint64_t start_time)
     int fd = pidfd_open(pid, 0);
     if (fd < 0)
         return errno == EINVAL ? -ESRCH : -errno;
-    int rc = read_start(pid, fd, &found);
+    int rc = read_incarnation(pid, fd, &found);
     int gone = alive(fd);
     if (gone)
         rc = gone;
-    else if (!rc && found != start_time)
+    else if (!rc && !peer_may_be(found, incarnation))
         rc = -ESRCH;
     if (rc) {
         close(fd);

@@ -15,11 +15,10 @@ struct peer {
     gid_t gid;
     gid_t groups[GROUPS_MAX]; /* supplementary */
     unsigned n_groups;
-    uint64_t start_time; /* field 22 of /proc/PID/stat; with the pid it names a process for good.
-                            Where /proc hides it: the pidfd's inode (Linux 6.9), else 0; 0 if pid
-                            is */
-    int pidfd;           /* readable when the process is gone; owned by the holder of the struct */
-    bool by_pid;         /* it is that of whoever has the pid now */
+    uint64_t incarnation; /* which of those that have had this pid: the pidfd's inode (Linux 6.9),
+                             else field 22 of /proc/PID/stat; 0 if /proc hides it or pid is 0 */
+    int pidfd;            /* readable when the process is gone; owned by the holder of the struct */
+    bool by_pid;          /* it is that of whoever has the pid now */
 };
 
 /*
@@ -29,12 +28,15 @@ struct peer {
  */
 int peer_read(int socket_fd, struct peer *ret);
 
-/* Whether both are one process: by pid and start time, or, where we see no pid, by the pidfds (one
+/* Whether a pid's two incarnations may be one: one that is not known may be any. */
+bool peer_may_be(uint64_t incarnation, uint64_t other);
+
+/* Whether both are one process: by pid and incarnation, or, where we see no pid, by the pidfds (one
  * inode a process, Linux 6.9). */
 bool peer_is_same(const struct peer *a, const struct peer *b);
 
-/* Finds the process again after a restart: a pidfd for (pid, start_time), or -ESRCH when that
+/* Finds the process again after a restart: a pidfd for (pid, incarnation), or -ESRCH when that
  * process is gone. */
-int peer_reopen(pid_t pid, uint64_t start_time);
+int peer_reopen(pid_t pid, uint64_t incarnation);
 
 #endif

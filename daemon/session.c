@@ -268,7 +268,7 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
     int rc = enter(all, s);
     if (!rc) {
         rc = ledger_session_open(&all->store->ledger, s->slot, (uint32_t)peer->pid, peer->uid,
-                                 peer->gid, peer->start_time, &s->id);
+                                 peer->gid, peer->incarnation, &s->id);
         if (rc) {
             all->slots[s->slot] = NULL;
             all->count--;
@@ -313,7 +313,7 @@ static int find_process(const struct ledger_session *record, int socket_fd, stru
         return -ESRCH;
     if (socket_fd >= 0) {
         int rc = peer_read(socket_fd, ret);
-        if (rc || !ret->by_pid || ret->start_time == record->start_time)
+        if (rc || !ret->by_pid || peer_may_be(ret->incarnation, record->incarnation))
             return rc;
         /* While no daemon was there it died, a child has its socket, and another its pid. */
         close(ret->pidfd);
@@ -322,8 +322,8 @@ static int find_process(const struct ledger_session *record, int socket_fd, stru
     *ret = (struct peer){.pid = (pid_t)record->pid,
                          .uid = record->uid,
                          .gid = record->gid,
-                         .start_time = record->start_time,
-                         .pidfd = peer_reopen((pid_t)record->pid, record->start_time)};
+                         .incarnation = record->incarnation,
+                         .pidfd = peer_reopen((pid_t)record->pid, record->incarnation)};
     return ret->pidfd < 0 ? ret->pidfd : 0;
 }
 

@@ -226,7 +226,7 @@ static void change_start_time(int ledger, uint64_t session)
 {
     struct {
         uint64_t id;
-        uint64_t start_time;
+        uint64_t incarnation;
         uint32_t pid;
     } found = {0};
     off_t at = -8;
@@ -235,8 +235,8 @@ static void change_start_time(int ledger, uint64_t session)
         at += 8;
         check(pread(ledger, &found, sizeof(found), at) == sizeof(found));
     } while (found.id != session || found.pid != (uint32_t)getpid());
-    found.start_time--;
-    check(pwrite(ledger, &found.start_time, 8, at + 8) == 8);
+    found.incarnation--;
+    check(pwrite(ledger, &found.incarnation, 8, at + 8) == 8);
 }
 
 /* Where a socket does not tell its process (before Linux 6.5), the start time tells it from a later

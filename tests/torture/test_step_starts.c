@@ -26,7 +26,7 @@ static void test_step_starts__sweep(void **state)
 
     (void)state;
     victim_make(&v);
-    v.ledger.sessions[SLOT].start_time++; /* another process has its pid now */
+    v.ledger.sessions[SLOT].incarnation++; /* another process has its pid now */
     victim_run(&v, &(struct life){"sweep", act_start, .is_gone = true, .states = HELD + 1,
                                   .every = step_recovery_every()});
 }

@@ -86,7 +86,7 @@ uint64_t victim_open_slot(struct victim *v, unsigned slot)
     uint64_t id;
 
     assert_int_equal(ledger_session_open(&v->ledger, slot, (uint32_t)peer.pid, peer.uid, peer.gid,
-                                         peer.start_time, &id),
+                                         peer.incarnation, &id),
                      0);
     return id;
 }

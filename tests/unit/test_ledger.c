@@ -39,7 +39,7 @@ static void test_ledger__adopts_what_it_made(void **state)
     assert_int_equal(ledger_adopt(&second, fd), 0);
     assert_int_equal(second.sessions[9].id, id);
     assert_int_equal(second.sessions[9].pid, 11);
-    assert_int_equal(second.sessions[9].start_time, 14);
+    assert_int_equal(second.sessions[9].incarnation, 14);
     ledger_session_close(&second, 9);
     assert_int_equal(ledger_session_open(&second, 9, 11, 12, 13, 14, &next), 0);
     assert_true(next > id);

@@ -21,10 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,6 +38,7 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#define PIDFS_MAGIC 0x50494446
 
 enum kernel { THIS_KERNEL, OLD_KERNEL, FORCED };
 
@@ -152,6 +156,20 @@ static void client_end(struct client *c)
     waitpid(c->pid, NULL, 0);
 }
 
+/* What tells the client from others that have had its pid, to the kernel that was chosen. */
+static uint64_t incarnation(const struct client *c)
+{
+    struct statfs fs;
+    struct stat st;
+    int fd = pidfd_open(c->pid, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fstatfs(fd, &fs), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    close(fd);
+    return kernel != FORCED && fs.f_type == PIDFS_MAGIC ? st.st_ino : c->start_time;
+}
+
 static bool readable(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -173,7 +191,7 @@ static void test_peer__identity_is_the_kernels(void **state)
         assert_int_equal(peer.pid, c.pid);
         assert_int_equal(peer.uid, geteuid());
         assert_int_equal(peer.gid, getegid());
-        assert_true(peer.start_time == c.start_time);
+        assert_true(peer.incarnation == incarnation(&c));
         int n = getgroups(GROUPS_MAX, groups);
         assert_true(n >= 0);
         assert_int_equal(peer.n_groups, n);
@@ -259,7 +277,7 @@ static void test_peer__another_users_process(void **state)
     assert_int_equal(peer.uid, 4243);
     assert_int_equal(peer.gid, 4242);
     assert_int_equal(peer.n_groups, 0);
-    assert_true(peer.start_time == c.start_time);
+    assert_true(peer.incarnation == incarnation(&c));
     close(peer.pidfd);
     client_end(&c);
 }
@@ -279,13 +297,13 @@ static void test_peer__names_with_blanks_and_parentheses(void **state)
     (void)state;
     void (*const names[])(void) = {be_called_oddly, be_called_newline};
 
-    choose(THIS_KERNEL);
+    choose(FORCED); /* so that it is read */
     for (size_t i = 0; i < 2; i++) {
         struct peer peer;
         struct client c = client_start(names[i]);
 
         assert_int_equal(peer_read(c.fd, &peer), 0);
-        assert_true(peer.start_time == c.start_time);
+        assert_true(peer.incarnation == incarnation(&c));
         close(peer.pidfd);
         client_end(&c);
     }
@@ -342,35 +360,38 @@ static void test_peer__what_is_no_socket(void **state)
 static void test_peer__reopen_finds_the_process_and_no_other(void **state)
 {
     (void)state;
-    choose(THIS_KERNEL);
-    struct client c = client_start(be_called_oddly);
-    unsigned before = open_descriptors();
+    for (enum kernel k = THIS_KERNEL; k <= FORCED; k++) {
+        choose(k);
+        struct client c = client_start(be_called_oddly);
+        uint64_t it = incarnation(&c);
+        unsigned before = open_descriptors();
 
-    int fd = peer_reopen(c.pid, c.start_time);
-    assert_true(fd >= 0);
-    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-    assert_false(readable(fd));
+        int fd = peer_reopen(c.pid, it);
+        assert_true(fd >= 0);
+        assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        assert_false(readable(fd));
 
-    /* The same number, at another time. */
-    assert_int_equal(peer_reopen(c.pid, c.start_time + 1), -ESRCH);
-    assert_int_equal(peer_reopen(c.pid, c.start_time - 1), -ESRCH);
-    assert_int_equal(peer_reopen(c.pid, 0), -ESRCH);
-    assert_int_equal(peer_reopen(0, c.start_time), -ESRCH);
-    assert_int_equal(peer_reopen(-1, c.start_time), -ESRCH);
+        /* The same number, at another time. */
+        assert_int_equal(peer_reopen(c.pid, it + 1), -ESRCH);
+        assert_int_equal(peer_reopen(c.pid, it - 1), -ESRCH);
+        assert_int_equal(peer_reopen(0, it), -ESRCH);
+        assert_int_equal(peer_reopen(-1, it), -ESRCH);
 
-    client_kill(&c, false);
-    assert_true(readable(fd));
-    assert_int_equal(peer_reopen(c.pid, c.start_time), -ESRCH);
-    close(fd);
-    client_kill(&c, true);
-    assert_int_equal(peer_reopen(c.pid, c.start_time), -ESRCH);
-    assert_int_equal(open_descriptors(), before);
-    client_end(&c);
+        client_kill(&c, false);
+        assert_true(readable(fd));
+        assert_int_equal(peer_reopen(c.pid, it), -ESRCH);
+        assert_int_equal(peer_reopen(c.pid, 0), -ESRCH);
+        close(fd);
+        client_kill(&c, true);
+        assert_int_equal(peer_reopen(c.pid, it), -ESRCH);
+        assert_int_equal(open_descriptors(), before);
+        client_end(&c);
+    }
 }
 
 /* In a child, as another user with a /proc that hides the client: which promise does not hold, 0
  * when all do. */
-static int look_hidden(const struct client *c)
+static int look_hidden(const struct client *c, uint64_t seen)
 {
     struct peer peer;
     struct peer again;
@@ -381,12 +402,15 @@ static int look_hidden(const struct client *c)
         return 1;
     if (peer_read(c->fd, &peer) || peer_read(c->fd, &again) || !peer_is_same(&peer, &again))
         return 2;
-    if (kernel == FORCED && peer.start_time != 0)
+    if (kernel == FORCED && peer.incarnation != 0)
         return 3;
-    if (peer_reopen(c->pid, peer.start_time) < 0)
+    if (peer_reopen(c->pid, peer.incarnation) < 0)
         return 4;
-    if (peer.start_time && peer_reopen(c->pid, peer.start_time + 1) != -ESRCH)
+    if (peer.incarnation && peer_reopen(c->pid, peer.incarnation + 1) != -ESRCH)
         return 5;
+    /* Known since before it was hidden, as when a unit's ProtectProc= changed. */
+    if (peer_reopen(c->pid, seen) < 0)
+        return 6;
     return 0;
 }
 
@@ -410,9 +434,10 @@ static void test_peer__hidden_by_proc(void **state)
 
         choose(k);
         struct client c = client_start(become_another);
+        uint64_t seen = incarnation(&c);
         pid_t pid = fork();
         if (pid == 0)
-            _exit(hide_proc() ? CANNOT_HIDE : look_hidden(&c));
+            _exit(hide_proc() ? CANNOT_HIDE : look_hidden(&c, seen));
         assert_int_equal(waitpid(pid, &status, 0), pid);
         client_end(&c);
         assert_true(WIFEXITED(status));

@@ -19,7 +19,7 @@
 
 /* ---- what lies in the file ---- */
 
-#define LEDGER_LAYOUT 2u
+#define LEDGER_LAYOUT 3u
 
 enum record_kind {
     RECORD_BYTES = CODEC_KIND_BYTES,

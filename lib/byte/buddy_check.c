@@ -5,12 +5,7 @@
  * one by one.
  */
 #include "buddy.h"
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what))                                                                               \
-            return __LINE__;                                                                       \
-    } while (0)
+#include "check.h"
 
 struct tally {
     uint64_t used;

@@ -3,13 +3,8 @@
  * First fit: the recount of every invariant, and the list of all runs. Both walk the whole tree and
  * change nothing.
  */
+#include "check.h"
 #include "firstfit.h"
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what))                                                                               \
-            return __LINE__;                                                                       \
-    } while (0)
 
 struct tally {
     uint64_t total;

@@ -9,6 +9,7 @@
  * Limit: an index has 32 bits, and so has the number of buckets, two a block: 2^31 blocks.
  */
 #include "nodes.h"
+#include "check.h"
 
 #define NODES_FIRST    NODES_GROUP
 #define NODES_DOUBLING 4096u
@@ -137,12 +138,6 @@ bool nodes_grow(struct nodes *n, uint32_t count)
     return (want == n->capacity || resize_nodes(n, want)) &&
            (buckets == n->bucket_capacity || resize_buckets(n, buckets));
 }
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what))                                                                               \
-            return __LINE__;                                                                       \
-    } while (0)
 
 static int check_spare(const struct nodes *n)
 {

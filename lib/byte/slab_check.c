@@ -3,13 +3,8 @@
  * Slabs: the recount of every invariant, and the list of all runs. Both walk the whole of the
  * allocator and change nothing.
  */
+#include "check.h"
 #include "slab.h"
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what))                                                                               \
-            return __LINE__;                                                                       \
-    } while (0)
 
 static int check_slab(struct slabs *h, const struct slab *slab)
 {

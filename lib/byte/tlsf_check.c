@@ -3,14 +3,9 @@
  * TLSF: the recount of every invariant, and the list of all runs. Both walk the whole of the
  * allocator and change nothing.
  */
+#include "check.h"
 #include "tlsf.h"
 #include "tree.h"
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what))                                                                               \
-            return __LINE__;                                                                       \
-    } while (0)
 
 struct tally {
     uint64_t total;

@@ -659,8 +659,10 @@ int fixture_setup_bare(void **state)
 
 int fixture_setup(void **state)
 {
+    const struct fixture_setup *setup = *state;
+
     fixture_setup_bare(state);
-    fixture_open(*state, NULL);
+    fixture_open(*state, setup);
     fixture_start(*state);
     return 0;
 }

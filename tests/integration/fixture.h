@@ -146,13 +146,17 @@ void gate_close(struct gate *g);
 void gate_signal(const struct gate *g);
 void gate_wait(const struct gate *g); /* in time */
 
-/* cmocka fixtures for tests with one daemon as FIXTURE_CONFIG has it; *state is the fixture. */
+/* cmocka fixtures for tests with one daemon, as a struct fixture_setup or else FIXTURE_CONFIG has
+ * it; *state is that setup or NULL before, the fixture after. */
 int fixture_setup(void **state);
 /* For tests that open their own: *state is a fixture not opened yet. */
 int fixture_setup_bare(void **state);
 int fixture_teardown(void **state);
 
 #define fixture_test(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define fixture_test_with(setup, f)                                                                \
+    cmocka_unit_test_prestate_setup_teardown(f, fixture_setup, fixture_teardown,                   \
+                                             (void *)(uintptr_t) & (setup))
 #define fixture_test_bare(f)                                                                       \
     cmocka_unit_test_setup_teardown(f, fixture_setup_bare, fixture_teardown)
 

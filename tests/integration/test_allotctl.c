@@ -32,17 +32,9 @@
     "[pool readers]\nsize_max = 1M\naccess = *=read\n"                                             \
     "[pool nobody]\nsize_max = 1M\naccess = *=none\n"
 
-static int setup(void **state)
-{
-    static const struct fixture_setup with_pools = {.config = CONFIG};
+static const struct fixture_setup with_pools = {.config = CONFIG};
 
-    fixture_setup_bare(state);
-    fixture_open(*state, &with_pools);
-    fixture_start(*state);
-    return 0;
-}
-
-#define allotctl_test(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+#define allotctl_test(f) fixture_test_with(with_pools, f)
 
 /* One run of it. */
 struct tool {

@@ -33,15 +33,7 @@ static const struct fixture_setup two_pools = {
 static struct wire w;
 static struct wire other;
 
-static int setup(void **state)
-{
-    fixture_setup_bare(state);
-    fixture_open(*state, &two_pools);
-    fixture_start(*state);
-    return 0;
-}
-
-#define restart_test(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+#define restart_test(f) fixture_test_with(two_pools, f)
 
 /* What the lists say, as text: to be the same before and after. What a pool's metadata costs and
  * how its heap cuts its pages is the daemon's own business; what was committed and never touched

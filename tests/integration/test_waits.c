@@ -31,15 +31,7 @@ static const struct fixture_setup roomy = {
     .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 4G\n[pool quota]\nsize_max = 1G\n"
               "quota = 64M\n"};
 
-static int setup(void **state)
-{
-    fixture_setup_bare(state);
-    fixture_open(*state, &roomy);
-    fixture_start(*state);
-    return 0;
-}
-
-#define waits_test(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+#define waits_test(f) fixture_test_with(roomy, f)
 
 static void test_commit__large_blocks_are_backed(void **state)
 {

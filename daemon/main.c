@@ -9,6 +9,7 @@
  * else that keeps it from serving.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -43,6 +44,19 @@ struct daemon {
     uv_async_t freed; /* a worker closed a descriptor */
     uv_signal_t signals[3];
 };
+
+/* A standard descriptor that is closed would be the number of the next file that is opened: the log
+ * would go into the ledger. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
 
 static const char *config_path(const struct options *options)
 {
@@ -250,6 +264,7 @@ int main(int argc, char **argv)
 {
     static struct daemon d;
 
+    fill_standard_descriptors();
     options_parse(argc, argv, &d.options);
     if (read_config(&d.options, &d.config))
         return EXIT_CONFIG;

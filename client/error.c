@@ -50,7 +50,7 @@ const char *allot_strerror(int code)
     case 0:
         return "success";
     case ALLOT_E_INVALID:
-        return "invalid parameter";
+        return "invalid parameter: zero, too large, badly aligned, out of bounds, or not a name";
     case ALLOT_E_OVERLAP:
         return "the range overlaps one that is taken";
     case ALLOT_E_NO_MEMORY:

@@ -24,10 +24,15 @@ int context_open(struct context *c);
 int context_attach(struct context *c, enum allot_access access);
 void context_close(struct context *c);
 
-/* "allotctl: COMMAND: …" on stderr. Return EXIT_WRONG_USE and EXIT_REFUSED. */
+/* "allotctl: COMMAND: …" on stderr. These return EXIT_WRONG_USE, refused() EXIT_REFUSED. */
 int complain(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The command's usage, as complain(). */
+int wrong_use(const char *command);
 /* Names `code` (errno with SYSTEM), and what would have fitted, in `unit`s, where it is known. */
 int refused(const char *command, int code, const char *unit);
+
+/* Writes what was printed. False where something could not be, which is told once. */
+bool flush_output(void);
 
 /* For a command that has taken something: keeps it on the command line. Returns `result`. */
 int hold_granted(const struct context *c, unsigned granted, int result);

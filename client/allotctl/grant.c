@@ -31,7 +31,7 @@ static void hold(void)
     sigprocmask(SIG_BLOCK, &ends, &before);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC);
     printf("held until input ends (Ctrl-D) or a signal comes (Ctrl-C)\n");
-    fflush(stdout);
+    flush_output();
     for (;;) {
         struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN},
                              {.fd = signals, .events = POLLIN}};
@@ -49,7 +49,7 @@ static void hold(void)
 
 int hold_granted(const struct context *c, unsigned granted, int result)
 {
-    fflush(stdout);
+    flush_output();
     if (granted && !c->in_shell)
         hold();
     return result;
@@ -69,7 +69,7 @@ int command_alloc(struct context *c, int argc, char **argv)
     uint64_t size, offset;
 
     if (argc < 2)
-        return complain("alloc", "usage: alloc SIZE...");
+        return wrong_use("alloc");
     for (int i = 1; i < argc; i++) {
         if (!size_parse(argv[i], &size))
             return complain("alloc", "not a size: %s", argv[i]);
@@ -93,7 +93,7 @@ int command_free(struct context *c, int argc, char **argv)
     uint64_t offset;
 
     if (argc < 2)
-        return complain("free", "usage: free OFFSET...");
+        return wrong_use("free");
     for (int i = 1; i < argc; i++) {
         if (!number_parse(argv[i], &offset))
             return complain("free", "not an offset: %s", argv[i]);
@@ -114,7 +114,7 @@ int command_realloc(struct context *c, int argc, char **argv)
     uint64_t offset, old_size, size, moved;
 
     if (argc != 4)
-        return complain("realloc", "usage: realloc OFFSET OLD-SIZE SIZE");
+        return wrong_use("realloc");
     if (!number_parse(argv[1], &offset))
         return complain("realloc", "not an offset: %s", argv[1]);
     if (!size_parse(argv[2], &old_size) || !size_parse(argv[3], &size))
@@ -131,7 +131,7 @@ int command_usable(struct context *c, int argc, char **argv)
     uint64_t offset, size;
 
     if (argc != 2 || !number_parse(argv[1], &offset))
-        return complain("usable", "usage: usable OFFSET");
+        return wrong_use("usable");
     int r = allot_usable_size(c->pool, offset, &size);
     if (r < 0)
         return refused("usable", r, NULL);
@@ -157,8 +157,7 @@ static int parse_words(int argc, char **argv, struct words *w)
         return EXIT_OK;
     }
     if (argc != 2 && !(argc == 4 && !strcmp(argv[2], "--at")))
-        return complain(argv[0], "usage: %s COUNT [--at POSITION] | --free POSITION COUNT",
-                        argv[0]);
+        return wrong_use(argv[0]);
     if (!number_parse(argv[1], &w->count))
         return complain(argv[0], "not a count: %s", argv[1]);
     w->at = 0;

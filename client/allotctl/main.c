@@ -5,17 +5,20 @@
  * What it is: the command line, the table of commands, messages. Each command's own words are read
  * by the command, so that the shell reads them alike.
  *
- * Exit status: 0, 1 where the daemon refused or could not be reached, 2 for wrong use.
+ * Exit status: 0; 1 where the daemon refused or could not be reached, or where output could not be
+ * written; 2 for wrong use.
  */
 #define _GNU_SOURCE
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "allotctl.h"
 
@@ -38,7 +41,7 @@ static const struct command commands[] = {
     {"pages", command_pages, ALLOT_WRITE, "COUNT [--at OFFSET] | --free OFFSET COUNT",
      "whole pages"},
     {"ids", command_ids, ALLOT_WRITE, "COUNT [--at ID] | --free ID COUNT", "numbers"},
-    {"publish", command_publish, ALLOT_WRITE, "NAME SIZE | NAME --at OFFSET [--replace]",
+    {"publish", command_publish, ALLOT_WRITE, "NAME (SIZE | --at OFFSET) [--replace]",
      "a block with a name"},
     {"unpublish", command_unpublish, ALLOT_WRITE, "NAME...", "takes names away"},
     {"lookup", command_lookup, ALLOT_READ, "NAME...", "takes what names name"},
@@ -52,7 +55,7 @@ const char *argp_program_version = "allotctl " ALLOT_VERSION;
 static const char doc[] =
     "Looks at allotd, the shared-memory allocator, and asks it for things by hand.\v"
     "alloc, pages, ids and lookup hold what they got until their input ends or a signal comes. "
-    "SIZE takes K, M, G, T. See allotctl(1).";
+    "SIZE takes K, M, G, T, P, E. See allotctl(1).";
 
 /* Puts the commands before the last part of `doc`. argp frees what it did not give. */
 static char *describe(int key, const char *text, void *input)
@@ -109,6 +112,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
 int complain(const char *command, const char *format, ...)
 {
     va_list list;
@@ -119,6 +130,23 @@ int complain(const char *command, const char *format, ...)
     va_end(list);
     fputc('\n', stderr);
     return EXIT_WRONG_USE;
+}
+
+int wrong_use(const char *command)
+{
+    return complain(command, "usage: %s %s", command, find_command(command)->usage);
+}
+
+bool flush_output(void)
+{
+    static bool told;
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    if (!told)
+        complain(NULL, "standard output: %s", strerror(errno));
+    told = true;
+    return false;
 }
 
 int refused(const char *command, int code, const char *unit)
@@ -182,7 +210,7 @@ int command_ping(struct context *c, int argc, char **argv)
     double least = 0, most = 0, sum = 0;
 
     if (argc != 1 && !(argc == 3 && !strcmp(argv[1], "-c")))
-        return complain("ping", "usage: ping [-c COUNT]");
+        return wrong_use("ping");
     if (argc == 3 && (!number_parse(argv[2], &count) || count == 0))
         return complain("ping", "not a count: %s", argv[2]);
     for (uint64_t i = 0; i < count; i++) {
@@ -214,17 +242,26 @@ void command_list(void)
 
 int command_run(struct context *c, int argc, char **argv)
 {
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(argv[0], commands[i].name) != 0)
-            continue;
-        if (argc == 2 && !strcmp(argv[1], "--help")) {
-            printf("usage: %s %s\n%s\n", argv[0], commands[i].usage, commands[i].what);
-            return EXIT_OK;
-        }
-        int r = commands[i].access ? context_attach(c, commands[i].access) : context_open(c);
-        return r == EXIT_OK ? commands[i].run(c, argc, argv) : r;
+    const struct command *command = find_command(argv[0]);
+
+    if (!command)
+        return complain(argv[0], "no such command; see %s",
+                        c->in_shell ? "help" : "allotctl --help");
+    if (argc == 2 && !strcmp(argv[1], "--help")) {
+        printf("usage: %s %s\n%s\n", command->name, command->usage, command->what);
+        return EXIT_OK;
     }
-    return complain(argv[0], "no such command; see %s", c->in_shell ? "help" : "allotctl --help");
+    int r = command->access ? context_attach(c, command->access) : context_open(c);
+    return r == EXIT_OK ? command->run(c, argc, argv) : r;
+}
+
+/* A standard descriptor that is closed would be the session's number: what is printed would go to
+ * the daemon. What stands in refuses to be read, or written, as a closed one does. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 int main(int argc, char **argv)
@@ -234,13 +271,10 @@ int main(int argc, char **argv)
         options, parse_option, "COMMAND [ARGUMENT...]", doc, 0, describe, 0};
     struct arguments arguments = {.context = {.pool_name = "default"}};
 
+    fill_standard_descriptors();
     argp_err_exit_status = EXIT_WRONG_USE;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
     int r = command_run(&arguments.context, arguments.argc, arguments.argv);
     context_close(&arguments.context);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        complain(NULL, "standard output: %s", strerror(errno));
-        r = EXIT_REFUSED;
-    }
-    return r;
+    return flush_output() ? r : EXIT_REFUSED;
 }

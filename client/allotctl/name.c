@@ -36,7 +36,7 @@ int command_publish(struct context *c, int argc, char **argv)
     int r = 0;
 
     if (words != 3 && !has_at)
-        return complain("publish", "usage: publish NAME SIZE | NAME --at OFFSET [--replace]");
+        return wrong_use("publish");
     if (has_at ? !number_parse(argv[3], &number) : !size_parse(argv[2], &number))
         return complain("publish", "not %s: %s", has_at ? "an offset" : "a size", argv[words - 1]);
     if (!has_at)
@@ -59,7 +59,7 @@ int command_unpublish(struct context *c, int argc, char **argv)
     int result = EXIT_OK;
 
     if (argc < 2)
-        return complain("unpublish", "usage: unpublish NAME...");
+        return wrong_use("unpublish");
     for (int i = 1; i < argc; i++) {
         int r = allot_unpublish(c->pool, argv[i]);
         if (r < 0)
@@ -76,7 +76,7 @@ int command_lookup(struct context *c, int argc, char **argv)
     uint64_t position, size;
 
     if (argc < 2)
-        return complain("lookup", "usage: lookup NAME...");
+        return wrong_use("lookup");
     for (int i = 1; i < argc; i++) {
         int r = allot_lookup(c->pool, argv[i], &ticket, &position, &size);
         if (r < 0) {
@@ -110,7 +110,7 @@ static void print_event(void *ctx, const struct allot_event *event)
     if (event->ticket.place)
         printf("  %s  0x%" PRIx64, kind_text(&event->ticket), position_of(&event->ticket));
     printf("  %s\n", event->name);
-    fflush(stdout);
+    flush_output();
 }
 
 int command_watch(struct context *c, int argc, char **argv)
@@ -121,7 +121,7 @@ int command_watch(struct context *c, int argc, char **argv)
     bool complete = false;
 
     if (argc > 2)
-        return complain("watch", "usage: watch [PREFIX]");
+        return wrong_use("watch");
     int r = allot_watch(c->pool, argc == 2 ? argv[1] : NULL, print_event, &complete, &watch);
     if (r == 0)
         r = allot_fd(c->session, &p[0].fd);
@@ -138,7 +138,7 @@ int command_watch(struct context *c, int argc, char **argv)
 int command_names(struct context *c, int argc, char **argv)
 {
     if (argc > 2)
-        return complain("names", "usage: names [PREFIX]");
+        return wrong_use("names");
     printf("%-5s  %12s  %-14s  %6s  %8s  %s\n", "KIND", "SIZE", "POSITION", "UID", "CHANGE",
            "NAME");
     int r = allot_list_names(c->pool, argc == 2 ? argv[1] : NULL, print_name, NULL);

@@ -4,8 +4,8 @@
  * free.
  *
  * A line is words between spaces; # begins a comment. A command that fails is named on stderr and
- * the next one runs; the shell's own exit status is then 1. It ends with the input or at quit, and
- * what is still held is freed.
+ * the next one runs; the shell's own exit status is then 1. It ends with the input, at quit, or
+ * where its output cannot be written, and what is still held is freed.
  *
  * Limits: WORDS_MAX is more than any command has use for and bounds what a line may ask for.
  */
@@ -54,14 +54,15 @@ int command_shell(struct context *c, int argc, char **argv)
     size_t room = 0;
 
     if (argc != 1)
-        return complain(argv[0], "usage: shell");
+        return wrong_use(argv[0]);
     if (c->in_shell)
         return complain("shell", "this is one");
     c->in_shell = true;
     for (;;) {
         if (prompts)
             printf("allot> ");
-        fflush(stdout);
+        if (!flush_output())
+            break;
         errno = 0;
         if (getline(&line, &room, stdin) < 0) {
             if (ferror(stdin)) {

@@ -256,7 +256,7 @@ int command_status(struct context *c, int argc, char **argv)
     bool json = argc == 2 && !strcmp(argv[1], "--json");
 
     if (argc != 1 && !json)
-        return complain(argv[0], "usage: status [--json]");
+        return wrong_use(argv[0]);
     int r = fetch(&s, c->session);
     if (r < 0) {
         r = refused("status", r, NULL);

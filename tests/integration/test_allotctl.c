@@ -48,6 +48,15 @@ struct tool {
 static struct tool tool; /* the one that is talked with */
 static char output[TEXT_MAX], errors[TEXT_MAX];
 
+/* `fd` becomes the standard descriptor `as`; -1: it has none. */
+static void give(int fd, int as)
+{
+    if (fd < 0)
+        close(as);
+    else
+        check(dup2(fd, as) >= 0);
+}
+
 static void exec_tool(void *ctx)
 {
     struct tool *t = ctx;
@@ -55,8 +64,9 @@ static void exec_tool(void *ctx)
     if (t->to >= 0)
         close(t->to); /* or it would never see its input's end */
     check(setenv("ALLOT_SOCKET", t->socket, 1) == 0);
-    check(dup2(t->in, STDIN_FILENO) >= 0 && dup2(t->out, STDOUT_FILENO) >= 0);
-    check(dup2(t->err, STDERR_FILENO) >= 0);
+    give(t->in, STDIN_FILENO);
+    give(t->out, STDOUT_FILENO);
+    give(t->err, STDERR_FILENO);
     check(execv(t->words[0], (char *const *)t->words) == 0);
 }
 
@@ -105,14 +115,15 @@ static int exit_status(const struct tool *t)
     return WEXITSTATUS(status);
 }
 
-/* Runs it to its end, its output going to `out`: its exit status. `errors` is what it said. */
+/* Runs it to its end, its output going to `out`: its exit status. `errors` is what it said. Without
+ * `input`, and with `out` -1, that descriptor is closed. */
 static int run(const struct fixture *f, const char *line, const char *input, int out)
 {
     struct tool t;
     char words[LINE_ROOM];
 
     tool_init(&t, f, line, words);
-    t.in = text_file(input);
+    t.in = input ? text_file(input) : -1;
     t.out = out;
     t.err = text_file("");
     t.pid = child_start(exec_tool, &t);
@@ -571,8 +582,42 @@ static void test_allotctl__output_that_cannot_be_written_is_told(void **state)
 
     check(full >= 0);
     check_equal(run(*state, "status --json", "", full), 1);
-    close(full);
     expect_text(errors, "allotctl: standard output: No space left on device\n");
+    check_equal(run(*state, "shell", "ping\nping\n", full), 1);
+    close(full);
+    check(!strcmp(errors, "allotctl: standard output: No space left on device\n"));
+}
+
+/* What is opened first must not get the number that is read from or printed to. */
+static void test_allotctl__a_closed_standard_descriptor_is_told(void **state)
+{
+    struct fixture *f = *state;
+    int out = text_file("");
+
+    check_equal(run(f, "alloc 1000", "", -1), 1);
+    expect_text(errors, "allotctl: standard output: Bad file descriptor\n");
+    check_equal(run(f, "shell", NULL, out), 1);
+    expect_text(errors, "allotctl: shell: standard input: Bad file descriptor\n");
+    check_equal(run(f, "alloc 1000", NULL, out), 0);
+    take_text(out, output);
+    expect_text(output, "held until input ends");
+}
+
+static void test_allotctl__wrong_use_tells_the_right_one(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *line, *usage;
+    } wrong[] = {
+        {"pages", "pages: usage: pages COUNT [--at OFFSET] | --free OFFSET COUNT\n"},
+        {"ids", "ids: usage: ids COUNT [--at ID] | --free ID COUNT\n"},
+        {"publish", "publish: usage: publish NAME (SIZE | --at OFFSET) [--replace]\n"},
+    };
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        check_equal(allotctl(f, wrong[i].line, ""), 2);
+        expect_text(errors, wrong[i].usage);
+    }
 }
 
 int main(void)
@@ -589,6 +634,8 @@ int main(void)
         allotctl_test(test_allotctl__the_daemons_death_is_told),
         allotctl_test(test_allotctl__words_that_need_no_daemon),
         allotctl_test(test_allotctl__output_that_cannot_be_written_is_told),
+        allotctl_test(test_allotctl__a_closed_standard_descriptor_is_told),
+        allotctl_test(test_allotctl__wrong_use_tells_the_right_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

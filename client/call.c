@@ -271,7 +271,7 @@ static void answered_locked(struct calls *s, const Allot__Reply *reply, size_t f
             memcpy(call->frame, s->in, frame_size);
             call->frame_size = frame_size;
         }
-        if (call->wants_fd && *fd >= 0) {
+        if (call->wants_fd && *fd != -1) {
             call->fd = *fd;
             *fd = -1;
         }

@@ -23,7 +23,7 @@ struct call {
     uint64_t wait_ms; /* that the daemon may take longer */
 
     size_t frame_size; /* 0: no reply with a frame came */
-    int fd;            /* with wants_fd: the descriptor, the caller's to close, or -1 */
+    int fd;            /* with wants_fd: connection_receive()'s, the caller's to close */
 
     /* Private, under the lock. */
     Allot__Request *request;

@@ -189,7 +189,8 @@ int connection_send(const struct connection *c, const void *frame, size_t size)
     }
 }
 
-/* The first descriptor of a packet; there should be no others. */
+/* The first descriptor of a packet; there should be no others. What is cut off the control data is
+ * a descriptor that the process has no number for. */
 static int take_fd(struct msghdr *message)
 {
     int taken = -1;
@@ -206,7 +207,7 @@ static int take_fd(struct msghdr *message)
                 close(fd);
         }
     }
-    return taken;
+    return taken < 0 && message->msg_flags & MSG_CTRUNC ? CONNECTION_FD_LOST : taken;
 }
 
 /* As recv(2); the packet's own length also where it was cut. */

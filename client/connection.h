@@ -37,9 +37,11 @@ void connection_fit_slice(struct connection *c, int timeout_ms);
 #define CONNECTION_FULL 1
 int connection_send(const struct connection *c, const void *frame, size_t size);
 
+#define CONNECTION_FD_LOST (-2)
 /*
- * One frame of at most CODEC_FRAME_MAX bytes; *ret_fd is the descriptor that came with it, or -1.
- * Without ret_fd, which is cheaper, a descriptor is dropped.
+ * One frame of at most CODEC_FRAME_MAX bytes; *ret_fd is the descriptor that came with it, or -1,
+ * or CONNECTION_FD_LOST where the process may open no more. Without ret_fd, which is cheaper, a
+ * descriptor is dropped.
  * TIMEOUT, DISCONNECTED, FRAME_SIZE (the frame was cut), SYSTEM.
  */
 int connection_receive(const struct connection *c, uint64_t deadline, void *frame, size_t *ret_size,

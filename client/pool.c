@@ -104,6 +104,10 @@ static int attach(struct allot *a, struct attach *work, const char *name, enum a
     int r = session_call(a, &request, &call);
     if (r == 0)
         r = code;
+    if (r == 0 && call.fd == CONNECTION_FD_LOST) {
+        errno = EMFILE;
+        r = ALLOT_E_SYSTEM;
+    }
     if (r == 0)
         r = codec_decode_reply(&work->arena, work->frame, call.frame_size, &reply);
     if (r == 0 && (reply->n_pools != 1 || call.fd < 0 || reply->pools[0]->pool > PLACE_POOL_MAX))

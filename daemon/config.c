@@ -300,7 +300,7 @@ static void read_allocator(struct reading *r, const char *name)
 
     if (err)
         mistake(r, r->line, "allocator: '%s' is %s", name,
-                err == ALLOT_E_NOT_BUILT ? "not built in" : "unknown");
+                err == ALLOT_E_NOT_BUILT ? "not built in" : "not tlsf, buddy, slab or first-fit");
 }
 
 static void begin_pool(struct config_pool *pool, const char *name)

@@ -98,6 +98,21 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Why nobody can listen there. */
+static const char *listen_reason(int rc)
+{
+    switch (rc) {
+    case -EADDRINUSE:
+        return "in use by a live daemon";
+    case -ENOENT:
+        return "its directory does not exist";
+    case -ENOTSOCK:
+        return "is there and not a socket";
+    default:
+        return strerror(-rc);
+    }
+}
+
 static int open_listener(struct daemon *d, struct notify_fd *fds, int n_fds)
 {
     const char *path = d->config.socket[0] ? d->config.socket : NULL;
@@ -105,12 +120,10 @@ static int open_listener(struct daemon *d, struct notify_fd *fds, int n_fds)
     if (!listener_inherit(&d->listener, fds, n_fds, path)) {
         path = path ? path : SOCKET_PATH;
         int rc = listener_open(&d->listener, path);
-        if (rc == -EADDRINUSE)
-            log_error("%s: in use by a live daemon", path);
-        else if (rc)
-            log_error("%s: %s", path, strerror(-rc));
-        if (rc)
+        if (rc) {
+            log_error("%s: %s", path, listen_reason(rc));
             return rc;
+        }
     }
     listener_keep(&d->listener);
     return 0;
@@ -277,6 +290,7 @@ int main(int argc, char **argv)
     if (d.options.supervise)
         return supervise(argv, d.options.supervise);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a region larger than files may be: EFBIG */
     if (!has_allocators() || start(&d))
         return EXIT_FAILURE;
     notify_send("READY=1");

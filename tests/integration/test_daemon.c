@@ -186,6 +186,22 @@ static void test_socket__path_too_long(void **state)
     check(strstr(fixture_log(f), ":2: socket") != NULL);
 }
 
+static void test_socket__where_none_can_be(void **state)
+{
+    struct fixture *f = *state;
+    char own[sizeof(f->socket)];
+
+    fixture_open(f, NULL);
+    strcpy(own, f->socket);
+    strcpy(f->socket, "/nonexistent/allot.sock");
+    check_equal(fixture_run(f), 1);
+    check(strstr(fixture_log(f), "/allot.sock: its directory does not exist") != NULL);
+    strcpy(f->socket, f->config);
+    check_equal(fixture_run(f), 1);
+    check(strstr(fixture_log(f), "/conf: is there and not a socket") != NULL);
+    strcpy(f->socket, own);
+}
+
 static void test_socket__of_a_live_daemon_is_left_alone(void **state)
 {
     struct fixture *f = *state;
@@ -531,6 +547,23 @@ static void test_rights__read_only_cannot_be_mapped_writable(void **state)
     wire_close(&w);
 }
 
+static void limit_file_size(void)
+{
+    static const struct rlimit small = {.rlim_cur = MIB, .rlim_max = MIB};
+
+    check(setrlimit(RLIMIT_FSIZE, &small) == 0);
+}
+
+static void test_memory__larger_than_a_file_may_be(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup limited = {.before_exec = limit_file_size};
+
+    fixture_open(f, &limited);
+    check_equal(fixture_run(f), 1);
+    check(strstr(fixture_log(f), "File too large") != NULL);
+}
+
 static void test_memory__idle_and_per_allocation(void **state)
 {
     struct fixture *f = *state;
@@ -599,6 +632,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_socket__path_too_long),
         fixture_test(test_socket__of_a_live_daemon_is_left_alone),
         fixture_test(test_socket__stale_file_is_replaced),
+        fixture_test_bare(test_socket__where_none_can_be),
         fixture_test_bare(test_socket__is_removed_at_the_end),
         fixture_test(test_socket__is_kept_for_the_next_daemon),
         fixture_test(test_descriptors__accepting_pauses_and_resumes),
@@ -608,6 +642,7 @@ int main(int argc, char **argv)
         fixture_test(test_descriptors__of_the_dead_let_others_in),
         fixture_test_bare(test_rights__by_user_and_group),
         fixture_test(test_rights__read_only_cannot_be_mapped_writable),
+        fixture_test_bare(test_memory__larger_than_a_file_may_be),
         fixture_test_bare(test_memory__idle_and_per_allocation),
         fixture_test(test_stop__with_live_clients),
     };

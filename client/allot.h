@@ -15,7 +15,7 @@
  * carried the operation out; what it granted then belongs to the session and is freed with it.
  *
  * A signal neither breaks a call nor lengthens it. No function may be called from a signal handler,
- * and no thread may be cancelled in one.
+ * and no thread may be cancelled while it is in a function.
  *
  * Threads. All functions may be called from any thread at any time, except that allot_close() and
  * allot_detach() must not run beside other calls on the same session or pool. Calls of several
@@ -162,11 +162,12 @@ struct allot_options {
     uint32_t flags; /* ALLOT_ZEROED */
     /*
      * Milliseconds to wait for room instead of being refused with NO_MEMORY or QUOTA; 0: not at
-     * all. Who waits in a pool is served in order of arrival, also by a daemon that comes after
-     * this one; but who does not wait may be served before. In vain it ends with DEADLINE, and
-     * allot_last_limit() tells what would have fitted then. The call takes as much longer than the
-     * session's time-out. Other calls of the session go on meanwhile, up to 255 of them. Not for
-     * batches (BATCH), nor at a place, where it is ignored.
+     * all. What the pool or the quota could never grant is refused at once. Who waits in a pool is
+     * served in order of arrival, also by a daemon that comes after this one; but who does not
+     * wait may be served before. A wait in vain ends with DEADLINE, and allot_last_limit() tells
+     * what would have fitted then. The call may take so much longer than the session's time-out.
+     * Other calls of the session go on meanwhile, up to 255 of them. Not for batches (BATCH), nor
+     * at a place, where it is ignored.
      */
     uint64_t wait_ms;
 };
@@ -282,8 +283,8 @@ int allot_send(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t
 
 /*
  * Freezes what this process holds, for good. THIS DOES NOT STOP A PROCESS THAT MAPS THE POOL
- * WRITABLE: it can write to every byte of it, frozen or not, by a pointer that it has. Only who
- * attached for reading is held off, by the kernel. What freezing does: the size never changes any
+ * WRITABLE: it can write to every byte of it, frozen or not, by a pointer that it has. The kernel
+ * keeps out only those who attached for reading. What freezing does: the size never changes any
  * more, and in every process that knows it (this one, and who acquires it from here on) the library
  * gives no pointer to write to it. Needs the right to write. NOT_ALLOCATED, NOT_OWNER, DENIED.
  */

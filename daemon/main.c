@@ -62,7 +62,7 @@ static const char *config_path(const struct options *options)
 {
     if (options->config)
         return options->config;
-    return access(CONFIG_PATH, F_OK) == 0 ? CONFIG_PATH : NULL;
+    return access(CONFIG_PATH, F_OK) == 0 || errno != ENOENT ? CONFIG_PATH : NULL;
 }
 
 /* The configuration as file and command line have it together. 0 or -1. */

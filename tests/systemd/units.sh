@@ -50,3 +50,13 @@ sed 's/^#\([a-z_]* *=\|\[\)/\1/' "$example" >"$tmp/all.conf"
 diff <(sed -n 's/^#\?\([a-z_]*\) *=.*/\1/p' "$example" | sort -u) \
   <(sed -n 's/^\*\([a-z_]*\)\* *=.*/\1/p' "$top/docs/allotd.conf.5.scd" | sort -u) ||
   fail "the example and allotd.conf(5) do not describe the same keys"
+
+# A configuration that the daemon cannot look at is not taken for none, which opens a pool to all.
+if [ "$(id -u)" = 0 ]; then
+  status=0
+  # shellcheck disable=SC2016 # expanded by the inner shell
+  unshare --mount sh -c 'mount -t tmpfs -o mode=0700,uid=65534 none /etc &&
+    exec setpriv --bounding-set -dac_override,-dac_read_search "$1" --check-config' \
+    sh "$allotd" || status=$?
+  [ "$status" = 2 ] || fail "a configuration that is out of sight is taken for none: $status"
+fi

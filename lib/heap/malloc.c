@@ -11,7 +11,8 @@
  *
  * fork(). The lock is held across it, so a child never has a heap in the middle of a change. The
  * handlers are registered first, hence run last before the fork and first after it: those of others
- * may allocate.
+ * may allocate. fork() goes on to lock libc's list of streams, and whoever flushes all of them
+ * holds that while a stream allocates: so it is locked before the heap, as it is before libc's own.
  *
  * Misuse. Freeing what is not allocated ends the program with a message: it is a defect of the
  * program that would damage it further. free() leaves errno alone: no call here goes through libc.
@@ -92,19 +93,27 @@ static void start(char **environment)
     ready = true;
 }
 
+/* Of libc, which declares them nowhere. The lock is recursive. */
+extern void _IO_list_lock(void);
+extern void _IO_list_unlock(void);
+extern void _IO_list_resetlock(void);
+
 static void before_fork(void)
 {
+    _IO_list_lock();
     allot_local_hold(&heap);
 }
 
 static void after_fork(void)
 {
     allot_local_release(&heap);
+    _IO_list_unlock();
 }
 
 static void after_fork_in_child(void)
 {
     allot_local_forget_holder(&heap);
+    _IO_list_resetlock();
 }
 
 __attribute__((constructor)) static void construct(int argc, char **argv, char **environment)

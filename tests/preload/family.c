@@ -271,7 +271,7 @@ static void *churn(void *arg)
 static void allocate(void)
 {
     for (unsigned i = 0; i < 100; i++)
-        free(keep(malloc(i * 100)));
+        free(malloc(i * 100));
 }
 
 #define SLOTS 64
@@ -326,22 +326,55 @@ static void test_malloc__threads_free_what_others_took(void **state)
     assert_int_equal(all_bad, 0);
 }
 
-/* A lock that another thread holds at fork() would stop the child for ever. */
-static void test_malloc__works_in_a_child_of_many_threads(void **state)
+static void fork_beside(void *(*run)(void *))
 {
     pthread_t thread[THREADS];
     char said[200];
 
-    (void)state;
     alarm(60);
+    __atomic_store_n(&stopping, false, __ATOMIC_RELAXED);
     for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, churn, (void *)i), 0);
+        assert_int_equal(pthread_create(&thread[i], NULL, run, (void *)i), 0);
     for (unsigned i = 0; i < 200; i++)
         assert_int_equal(status_of(allocate, said, sizeof(said)), 0);
     __atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(thread[i], NULL), 0);
     alarm(0);
+}
+
+/* A lock that another thread holds at fork() would stop the child for ever. */
+static void test_malloc__works_in_a_child_of_many_threads(void **state)
+{
+    (void)state;
+    fork_beside(churn);
+}
+
+static ssize_t write_by_allocating(void *cookie, const char *text, size_t size)
+{
+    (void)cookie;
+    (void)text;
+    allocate();
+    return (ssize_t)size;
+}
+
+static void *flush_all(void *arg)
+{
+    FILE *f = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_by_allocating});
+
+    while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
+        fputc('x', f);
+        fflush(NULL);
+    }
+    fclose(f);
+    return arg;
+}
+
+/* Who flushes all streams allocates under a lock that fork() takes. */
+static void test_malloc__forks_while_streams_allocate(void **state)
+{
+    (void)state;
+    fork_beside(flush_all);
 }
 
 /* What libc's own allocator has handed out, after much of libc that allocates has run. */
@@ -387,6 +420,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_malloc__misuse_ends_the_program),
         cmocka_unit_test(test_malloc__threads_free_what_others_took),
         cmocka_unit_test(test_malloc__works_in_a_child_of_many_threads),
+        cmocka_unit_test(test_malloc__forks_while_streams_allocate),
         cmocka_unit_test(test_malloc__libc_hands_out_nothing),
     };
 

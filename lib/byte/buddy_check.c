@@ -80,6 +80,7 @@ int buddy_check(const struct allot_byte *b)
     line = check_lists(d, tally.lists);
     if (line)
         return line;
+    CHECK(d->half[0][0] == BUDDY_ABSENT && d->half[0][1] == BUDDY_ABSENT);
     CHECK(d->half_capacity >= d->nodes.top);
     CHECK(d->nodes.taken == 1 + tally.pairs && d->nodes.used == tally.pairs);
     return 0;

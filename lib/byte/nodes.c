@@ -143,7 +143,7 @@ static int check_spare(const struct nodes *n)
 {
     uint32_t groups = 0, listed = 0, spare = 0;
 
-    CHECK(n->at[0].next == 0 && n->top <= n->capacity);
+    CHECK(n->at[0].next == 0 && n->top <= n->capacity && n->room == room_of(n->capacity));
     for (uint32_t first = 0; first < n->top; first += NODES_GROUP) {
         groups += n->at[first].pos != 0;
         for (uint64_t bits = n->at[first].pos; bits; bits &= bits - 1, spare++) {

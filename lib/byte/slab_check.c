@@ -8,12 +8,17 @@
 
 static int check_slab(struct slabs *h, const struct slab *slab)
 {
-    uint64_t size = 0;
+    uint64_t size = 0, recent = slab->recent_pos - slab->pos, slot;
     uint32_t free = 0, c = slab->class;
 
     CHECK(c < h->class_count && ALLOT_IS_ALIGNED(slab->pos, SLAB_SIZE));
     CHECK(slab->size == h->class_size[c] && slab->count == (uint32_t)SLAB_SIZE / slab->size);
     CHECK(slab->span == slab->size - (c ? h->class_size[c - 1] : 0));
+    CHECK(slab->inverse == UINT32_MAX / slab->size + 1);
+    slot = recent / slab->size;
+    CHECK(slot < slab->count && recent % slab->size == 0);
+    CHECK(slab->recent_word == &slab->map[slot / 64]);
+    CHECK(slab->recent_bit == UINT64_C(1) << slot % 64);
     CHECK(h->inner->ops->usable_size(h->inner, slab->pos, &size) == 0 && size == SLAB_SIZE);
     for (uint32_t word = 0; word < SLAB_WORDS; word++) {
         CHECK(slab_is_large(slab) || !slab->map[word] == !(slab->summary >> word & 1));
@@ -35,6 +40,29 @@ static bool has_free(const struct slab *slab)
     return false;
 }
 
+/* Each size has the smallest class that holds it. */
+static int check_classes(const struct slabs *h)
+{
+    CHECK(h->class_count < SLAB_CLASSES && h->class_of[0] == h->class_count);
+    for (uint32_t i = 1; i <= SLAB_BLOCK_MAX / SLAB_GRANULE; i++) {
+        uint32_t c = h->class_of[i];
+
+        CHECK(c < h->class_count && ALLOT_IS_ALIGNED(h->class_size[c], SLAB_GRANULE));
+        CHECK(i * SLAB_GRANULE <= h->class_size[c]);
+        CHECK(!c || i * SLAB_GRANULE > h->class_size[c - 1]);
+    }
+    CHECK(h->class_size[h->class_of[SLAB_SMALL_MAX / SLAB_GRANULE]] == SLAB_SMALL_MAX);
+    return 0;
+}
+
+/* No request fits it, no block is there, and none can be had. */
+static int check_none(const struct slab *none)
+{
+    CHECK(!has_free(none) && !none->summary && !none->recent_bit);
+    CHECK(!none->span && !none->size && !none->users && none->recent_pos % SLAB_GRANULE);
+    return 0;
+}
+
 /* The lists have the slabs of their class with a free slot, `partial` in all, and nothing else. */
 static int check_lists(struct slabs *h, uint64_t partial)
 {
@@ -42,7 +70,6 @@ static int check_lists(struct slabs *h, uint64_t partial)
         const struct slab *prev = NULL;
 
         CHECK(c < h->class_count || (h->partial[c] == &h->table.none && !h->spare[c]));
-        CHECK(!c || c >= h->class_count || h->class_size[c] > h->class_size[c - 1]);
         CHECK(!h->spare[c] || (slab_table_at(&h->table, h->spare[c]->pos) == h->spare[c] &&
                                h->spare[c]->class == c));
         for (const struct slab *slab = h->partial[c]; slab != &h->table.none; slab = slab->next) {
@@ -61,6 +88,10 @@ int slabs_check(const struct allot_byte *b)
     uint64_t filled = 0, count = 0, partial = 0, described = 0;
     int line = h->inner->ops->check(h->inner);
 
+    if (!line)
+        line = check_classes(h);
+    if (!line)
+        line = check_none(&h->table.none);
     if (line)
         return line;
     for (const struct slab_batch *batch = h->table.batches; batch; batch = batch->next)
@@ -80,9 +111,7 @@ int slabs_check(const struct allot_byte *b)
         }
     }
     CHECK(count == h->table.count && filled == h->filled);
-    CHECK(h->class_size[h->class_of[SLAB_SMALL_MAX / SLAB_GRANULE]] == SLAB_SMALL_MAX);
-    CHECK(!has_free(&h->table.none) && !h->table.none.span && !h->table.none.size &&
-          !h->table.none.users);
+    CHECK(h->last == &h->table.none || slab_table_at(&h->table, h->last->pos) == h->last);
     for (const struct slab *slab = h->table.unused; slab; slab = slab->next)
         CHECK(++count <= described);
     CHECK(count == described);

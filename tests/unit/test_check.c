@@ -117,7 +117,7 @@ static void find_damage(struct subject *s)
     signal(SIGSEGV, handler);
     assert_int_equal(s->check(s->allocator), 0);
     print_message("damage told %u times, not told %u times\n", told, untold);
-    assert_true(untold < told / 2);
+    assert_true(untold < told / 4);
 }
 
 static int byte_check(const void *allocator)

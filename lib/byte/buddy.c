@@ -49,13 +49,17 @@ static inline int round_request(uint64_t size, uint64_t align, unsigned *ret_ord
 
 /* Pairs. */
 
-static bool reserve_halves(struct buddy *d)
+static bool reserve_halves(struct buddy *d, uint32_t count)
 {
     const struct allot_meta *meta = &d->nodes.meta;
     uint32_t want = d->nodes.capacity;
     size_t each = sizeof(*d->half);
-    void *fresh = meta->resize(meta->ctx, d->half, d->half_capacity * each, want * each);
+    void *fresh;
 
+    /* Where this was refused once, the nodes without halves may not be needed any more. */
+    if (d->half && nodes_in(d->half_capacity) - d->nodes.taken >= count)
+        return true;
+    fresh = meta->resize(meta->ctx, d->half, d->half_capacity * each, want * each);
     if (!fresh)
         return false;
     d->half = fresh;
@@ -67,7 +71,7 @@ static bool reserve_halves(struct buddy *d)
 static inline bool reserve(struct buddy *d, uint32_t count)
 {
     return nodes_reserve(&d->nodes, count) &&
-           (__builtin_expect(d->half_capacity >= d->nodes.capacity, 1) || reserve_halves(d));
+           (__builtin_expect(d->half_capacity >= d->nodes.capacity, 1) || reserve_halves(d, count));
 }
 
 static inline void list_insert(struct buddy *d, uint32_t i, unsigned order)

@@ -29,18 +29,13 @@ static bool resize(struct nodes *n, void **array, uint32_t *capacity, uint32_t w
     return true;
 }
 
-static uint32_t room_of(uint32_t capacity)
-{
-    return capacity - (capacity - 1) / NODES_GROUP;
-}
-
 static bool resize_nodes(struct nodes *n, uint32_t want)
 {
     void *array = n->at;
     bool done = resize(n, &array, &n->capacity, want, sizeof(struct node));
 
     n->at = array;
-    n->room = room_of(n->capacity);
+    n->room = nodes_in(n->capacity);
     return done;
 }
 
@@ -125,7 +120,7 @@ bool nodes_grow(struct nodes *n, uint32_t count)
 {
     uint32_t want = n->capacity, buckets = n->bucket_capacity;
 
-    while (room_of(want) - n->taken < count) {
+    while (nodes_in(want) - n->taken < count) {
         if (want == UINT32_MAX)
             return false;
         want = larger(want);
@@ -143,7 +138,7 @@ static int check_spare(const struct nodes *n)
 {
     uint32_t groups = 0, listed = 0, spare = 0;
 
-    CHECK(n->at[0].next == 0 && n->top <= n->capacity && n->room == room_of(n->capacity));
+    CHECK(n->at[0].next == 0 && n->top <= n->capacity && n->room == nodes_in(n->capacity));
     for (uint32_t first = 0; first < n->top; first += NODES_GROUP) {
         groups += n->at[first].pos != 0;
         for (uint64_t bits = n->at[first].pos; bits; bits &= bits - 1, spare++) {

@@ -78,6 +78,12 @@ void nodes_expect(struct nodes *n, uint32_t blocks);
 /* Recounts spare nodes and buckets. 0, or the line of the check that failed. */
 int nodes_check(const struct nodes *n);
 
+/* So many nodes are in an array of `capacity`, at[0] included. */
+static inline uint32_t nodes_in(uint32_t capacity)
+{
+    return capacity - (capacity - 1) / NODES_GROUP;
+}
+
 /* For so many more nodes there is room, each of which may be a block. */
 static inline uint32_t nodes_room(const struct nodes *n)
 {

@@ -367,6 +367,30 @@ static void test_byte__dealloc_needs_no_metadata(void **state)
         assert_int_equal(OPS->alloc(f->b, 64, 1, &pos[i]), 0);
 }
 
+/* Where one table has grown and the next could not, the room that there was is still of use. */
+static void test_byte__a_refusal_takes_no_room(void **state)
+{
+    static uint64_t pos[4096];
+
+    (void)state;
+    for (uint64_t nth = 1; nth <= 4; nth++) {
+        struct world w;
+        unsigned count = 0;
+
+        world_init(&w, false, 1);
+        w.meta.fail_in = nth;
+        while (!OPS->alloc(w.b, LARGE, 1, &pos[count]))
+            assert_true(++count < sizeof(pos) / sizeof(*pos));
+        w.meta.fail_always = 1;
+        for (unsigned i = 0; i < count; i++)
+            assert_int_equal(OPS->dealloc(w.b, pos[i], LARGE, 1), 0);
+        for (unsigned i = 0; i < count; i++)
+            assert_int_equal(OPS->alloc(w.b, LARGE, 1, &pos[i]), 0);
+        check(w.b);
+        world_deinit(&w);
+    }
+}
+
 /* However full the tables are, undoing a cut needs no metadata memory. */
 static void test_byte__what_was_taken_back_can_be_added_again(void **state)
 {
@@ -405,6 +429,7 @@ int byte_faults_run(void)
         cmocka_unit_test(test_byte__heap_reallocs_without_metadata),
         cmocka_unit_test(test_byte__heap_frees_without_metadata),
         CASE(test_byte__dealloc_needs_no_metadata),
+        cmocka_unit_test(test_byte__a_refusal_takes_no_room),
         CASE(test_byte__what_was_taken_back_can_be_added_again),
     };
 

@@ -56,6 +56,7 @@ run_all() { # DIR NAME…: the programs there; the byte allocators named are bui
 install_lib
 for program in core heap; do by_pkg_config "$program"; done
 run_all "$work" tlsf first-fit buddy slab
+[[ $("$work/heap") != *" 0 events" ]] || fail "no trace points"
 quietly cmake -S "$here/core" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" \
   -DCMAKE_C_COMPILER="$CC"
 quietly cmake --build "$work/cmake"
@@ -87,9 +88,10 @@ if command -v c++ >/dev/null; then
 fi
 
 # What is left out is not there, and what is there works; slab has something to be over.
-install_lib -DALLOT_TLSF=OFF -DALLOT_FIRST_FIT=OFF -DALLOT_BITMAP_IDS=OFF
+install_lib -DALLOT_TLSF=OFF -DALLOT_FIRST_FIT=OFF -DALLOT_BITMAP_IDS=OFF -DALLOT_TRACE=OFF
 for program in core heap; do by_pkg_config "$program"; done
 run_all "$work" buddy slab
+[[ $("$work/heap") == *" 0 events" ]] || fail "trace points that were left out"
 for name in allot_first_fit allot_bitmap_ids; do
   nm -D "$libdir/liballot-core.so" | grep -q " $name\$" && fail "$name was left out, and is there"
 done

@@ -17,19 +17,31 @@ int meta_init(void)
     return 0;
 }
 
+static void hear(void *ctx, enum allot_local_event event, uint64_t start, uint64_t size)
+{
+    (void)event;
+    (void)start;
+    (void)size;
+    ++*(unsigned *)ctx;
+}
+
 int main(void)
 {
     static struct allot_local heap;
     const struct allot_byte_ops *ops;
+    unsigned events = 0;
     void *block;
 
-    if (allot_byte_find(NULL, &ops) || allot_local_init(&heap, ops, &allot_grower_raw) ||
-        allot_local_alloc(&heap, 1000, 64, &block))
+    if (allot_byte_find(NULL, &ops) || allot_local_init(&heap, ops, &allot_grower_raw))
+        return EXIT_FAILURE;
+    heap.trace = hear;
+    heap.trace_ctx = &events;
+    if (allot_local_alloc(&heap, 1000, 64, &block))
         return EXIT_FAILURE;
     memset(block, 1, 1000);
     if (allot_local_free(&heap, block))
         return EXIT_FAILURE;
     allot_local_deinit(&heap);
-    printf("heap: over %s\n", ops->name);
+    printf("heap: over %s, %u events\n", ops->name, events);
     return EXIT_SUCCESS;
 }

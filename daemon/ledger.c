@@ -257,10 +257,24 @@ static void punch(const struct ledger *ledger, uint64_t offset, uint64_t size)
         log_warning("ledger: cannot give memory back: %s", strerror(errno));
 }
 
+/* What the session has attached and watches is not the pool that takes this one's place. */
+static void forget_pool(const struct ledger *ledger, unsigned slot, unsigned pool)
+{
+    struct ledger_watch *watches = ledger_watches(ledger, slot);
+
+    ledger->sessions[slot].attached &= ~LEDGER_ATTACHED(pool, 3);
+    for (unsigned i = 0; i < LEDGER_WATCHES; i++)
+        if (watches[i].pool == pool)
+            watches[i].id = 0;
+}
+
 void ledger_clear_pool(const struct ledger *ledger, unsigned pool)
 {
-    /* The name goes first: a half-cleared description is no pool. */
+    /* The name goes first: what is half cleared is no pool, and is cleared again before it is. */
     ledger->pools[pool].name[0] = 0;
+    for (unsigned i = 0; i < SESSIONS_MAX; i++)
+        if (ledger->sessions[i].id)
+            forget_pool(ledger, i, pool);
     memset(&ledger->pools[pool], 0, sizeof(ledger->pools[pool]));
     punch(ledger, part_at(pool), PART_SIZE);
 }

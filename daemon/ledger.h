@@ -239,7 +239,8 @@ int ledger_commit_parcels(const struct ledger *ledger, unsigned pool); /* 0 or -
 struct ledger_name *ledger_names(const struct ledger *ledger, unsigned pool);
 int ledger_commit_names(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count);
 
-/* Punches a pool's part out of the file and clears its description. */
+/* Punches a pool's part out of the file and clears its description; sessions forget that they have
+ * attached or watch it. */
 void ledger_clear_pool(const struct ledger *ledger, unsigned pool);
 
 /* ---- sessions ---- */

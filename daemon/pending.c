@@ -219,7 +219,9 @@ int pending_adopt(struct session *s, bool connected)
         struct wait *w = pending_wait(s, entry->number);
         if (!w)
             return -ENOMEM;
-        struct pool *pool = entry->pool < POOLS_MAX ? store->pools[entry->pool] : NULL;
+        struct pool *pool = entry->pool < POOLS_MAX && s->attached[entry->pool]
+                                ? store->pools[entry->pool]
+                                : NULL; /* it waited in one that is gone */
         if (!entry->result && pool)
             pool_adopt_wait(pool, w, entry);
         else if (!entry->result)

@@ -329,6 +329,53 @@ static void test_restart__empty_pools_that_are_not_wanted_go(void **state)
     check_equal(f->n_stored, 3); /* the listener, too */
 }
 
+/* A session keeps what it attached, but not for another pool in that one's place: what it maps is
+ * the old region. */
+static void test_restart__a_fresh_pool_is_nobodys(void **state)
+{
+    struct fixture *f = *state;
+    Allot__Error error;
+    uint64_t size = 48 * MIB; /* more than there is, until some is added */
+    unsigned char secret[CODEC_SECRET_SIZE];
+
+    wire_open(&w, f->socket);
+    memcpy(secret, w.reply->secret.data, sizeof(secret));
+    uint32_t pool = wire_pool(&w, "default");
+    uint32_t second = wire_pool(&w, "second");
+    Allot__Request watch = wire_request(ALLOT__OP__OP_WATCH, pool);
+    uint64_t watched = w.next;
+    wire_run(&w, &watch, 1, &error, NULL);
+    check_equal(error, ALLOT__ERROR__E_OK);
+    check(wire_receive(&w) && w.reply->n_events > 0); /* there is nothing */
+    Allot__Request wait = wire_request(ALLOT__OP__OP_ALLOC, pool);
+    wait.sizes = &size;
+    wait.n_sizes = 1;
+    wait.number = w.next++;
+    wait.deadline_ms = FIXTURE_DEADLINE_MS;
+    wire_send(&w, &wait);
+    check_equal(wire_ping(&w), ALLOT__ERROR__E_OK); /* it is in the journal */
+    fixture_kill(f);
+    wire_close(&w);
+    f->setup.config = NULL;
+    fixture_write_config(f, "[pool default]\nsize = 64M\nsize_max = 128M\n"
+                            "[pool second]\nsize_max = 32M\npage_size = 16K\nids = 5000\n");
+    fixture_start(f);
+    check_equal(wire_resume(&other, f->socket, w.session, secret, sizeof(secret)),
+                ALLOT__ERROR__E_OK);
+    other.next = w.next;
+    wire_send(&other, &wait);
+    wire_collect(&other, wait.number, 1, &error, NULL);
+    check_equal(error, ALLOT__ERROR__E_NO_POOL);
+    check_equal(wire_item(&other, ALLOT__OP__OP_ALLOC, pool, 0, 100, 0, NULL),
+                ALLOT__ERROR__E_NO_POOL);
+    check_equal(wire_item(&other, ALLOT__OP__OP_UNWATCH, 0, watched, 0, 0, NULL),
+                ALLOT__ERROR__E_INVALID);
+    wire_expect_good(&other, second);
+    check_equal(wire_pool_info(&other, "default")->blocks, 0);
+    wire_expect_good(&other, wire_pool(&other, "default"));
+    wire_close(&other);
+}
+
 /* What is wrong with a ledger, and what the log must say of it. */
 static void damage_header(int fd)
 {
@@ -465,6 +512,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_restart__by_socket_activation),
         restart_test(test_restart__pools_in_use_stay),
         restart_test(test_restart__empty_pools_that_are_not_wanted_go),
+        restart_test(test_restart__a_fresh_pool_is_nobodys),
         restart_test(test_restart__unusable_ledger_is_set_aside),
         restart_test(test_restart__ledger_without_its_region),
         restart_test(test_restart__lost_store_starts_fresh),

@@ -236,6 +236,8 @@ static __attribute__((noinline)) int claim_growing(struct allot_heap *h, uint64_
         return err;
     end = ALLOT_ALIGN_UP(start + length, page);
     start = ALLOT_ALIGN_DOWN(start, page);
+    if ((end - start) / page > h->pages->ops->total_pages(h->pages))
+        return ALLOT_E_INVALID; /* else a failure would look for pages to give back for ever */
     err = claim_pages(h, start, (end - start) / page);
     if (!err)
         err = ops->claim(h->bytes, pos, size, align);

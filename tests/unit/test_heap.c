@@ -195,6 +195,8 @@ static void test_heap__tells_errors(void **state)
     assert_int_equal(allot_heap_claim(&f->heap, START + 8, 16, 1), ALLOT_E_INVALID);
     assert_int_equal(allot_heap_claim(&f->heap, 0, 16, 1), ALLOT_E_INVALID);
     assert_int_equal(allot_heap_claim(&f->heap, START + PAGES * PAGE - 16, 32, 1), ALLOT_E_INVALID);
+    /* At once, however much it is: a damaged ledger may ask for it. */
+    assert_int_equal(allot_heap_claim(&f->heap, START, UINT64_C(1) << 60, 1), ALLOT_E_INVALID);
     assert_int_equal(allot_heap_dealloc(&f->heap, START, 16, 1), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(allot_heap_realloc(&f->heap, START, 16, 1, 32), ALLOT_E_NOT_ALLOCATED);
     assert_int_equal(pos, 7);

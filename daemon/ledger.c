@@ -160,6 +160,17 @@ int ledger_create(struct ledger *ledger)
     return 0;
 }
 
+/* Whether all sessions have IDs that were given out. */
+static bool sessions_are_known(const struct ledger *ledger)
+{
+    const struct header *h = (const struct header *)(const void *)ledger->base;
+    unsigned slot = 0;
+
+    while (slot < SESSIONS_MAX && ledger->sessions[slot].id <= h->last_session)
+        slot++;
+    return slot == SESSIONS_MAX;
+}
+
 int ledger_adopt(struct ledger *ledger, int fd)
 {
     struct header expected = header_expected();
@@ -174,17 +185,19 @@ int ledger_adopt(struct ledger *ledger, int fd)
     if (rc)
         return rc;
     memcpy(&found, ledger->base, offsetof(struct header, last_session));
-    if (memcmp(&found, &expected, offsetof(struct header, last_session)) != 0) {
-        if (found.magic == HEADER_MAGIC && found.checksum == header_checksum(&found))
-            log_error("ledger: layout %u with other sizes than this daemon's layout %u",
-                      found.layout, LEDGER_LAYOUT);
-        else
-            log_error("ledger: damaged header");
-        munmap(ledger->base, ledger_file_size());
-        *ledger = (struct ledger){.fd = -1};
-        return -EBADMSG;
-    }
-    return 0;
+    bool good = memcmp(&found, &expected, offsetof(struct header, last_session)) == 0;
+    if (!good && found.magic == HEADER_MAGIC && found.checksum == header_checksum(&found))
+        log_error("ledger: layout %u with other sizes than this daemon's layout %u", found.layout,
+                  LEDGER_LAYOUT);
+    else if (!good)
+        log_error("ledger: damaged header");
+    else if (!(good = sessions_are_known(ledger)))
+        log_error("ledger: a session has an ID that was never given out");
+    if (good)
+        return 0;
+    munmap(ledger->base, ledger_file_size());
+    *ledger = (struct ledger){.fd = -1};
+    return -EBADMSG;
 }
 
 void ledger_close(struct ledger *ledger)

@@ -222,6 +222,7 @@ uint32_t names_of_user(const struct names *n, uint32_t uid)
 static bool is_plausible(const struct names *n, uint32_t index)
 {
     return index < n->info->names_top && n->references[index] == NAMES_NONE &&
+           n->name[index].sequence <= n->info->names_sequence &&
            memchr(n->name[index].name, 0, sizeof(n->name[index].name)) &&
            names_is_name(n->name[index].name) && names_find(n, n->name[index].name) == NAMES_NONE;
 }

@@ -189,7 +189,8 @@ static bool adopt(struct records *r, uint32_t record)
 {
     const struct ledger_record *content = &r->record[record];
 
-    if (content->kind < RECORD_BYTES || content->kind > RECORD_IDS)
+    if (content->kind < RECORD_BYTES || content->kind > RECORD_IDS ||
+        content->generation > r->info->generation)
         return false;
     hash_add(r, record);
     return true;

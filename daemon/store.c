@@ -204,15 +204,19 @@ static int open_old_pools(struct store *store, const struct config *config, stru
 {
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         struct ledger_pool *info = &store->ledger.pools[i];
-        if (!info->name[0])
-            continue;
         if (strnlen(info->name, sizeof(info->name)) == sizeof(info->name) ||
             info->references_top > ALLOCATIONS_MAX)
             return -EBADMSG;
+        bool live = ledger_pool_live(&store->ledger, i);
+        if (!info->name[0] && live) {
+            log_error("store: pool %u of the ledger is in use, but has no name", i + 1);
+            return -EBADMSG;
+        }
+        if (!info->name[0])
+            continue;
         const struct config_pool *wished = config_find(config, info->name);
         int fd = take_fd(fds, n_fds, "pool-", info->name);
-        if (!ledger_pool_live(&store->ledger, i) &&
-            (fd < 0 || !wished || !same_shape(info, wished))) {
+        if (!live && (fd < 0 || !wished || !same_shape(info, wished))) {
             if (fd >= 0) {
                 char name[sizeof("pool-") + CODEC_NAME_MAX] = "pool-";
                 notify_unstore(strcat(name, info->name), NOTIFY_PATIENCE_MS);

@@ -396,10 +396,27 @@ static void damage_pool(int fd)
     check(pwrite(fd, "\377\377\377\377\377\377\377\377", 8, 4096 + 96) == 8); /* size_max */
 }
 
+static void damage_pool_name(int fd)
+{
+    check(pwrite(fd, "", 1, 4096) == 1);
+}
+
+static void damage_generation(int fd)
+{
+    check(pwrite(fd, "\0\0\0\0\0\0\0", 8, 4096 + 128) == 8); /* below its record's */
+}
+
+static void damage_last_session(int fd)
+{
+    check(pwrite(fd, "\0\0\0\0\0\0\0", 8, 64) == 8);
+}
+
 static void test_restart__unusable_ledger_is_set_aside(void **state)
 {
     struct fixture *f = *state;
-    static void (*const damages[])(int fd) = {damage_header, damage_layout, damage_pool};
+    static void (*const damages[])(int fd) = {damage_header,     damage_layout,
+                                              damage_pool,       damage_pool_name,
+                                              damage_generation, damage_last_session};
 
     f->errors_expected = true;
     for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {

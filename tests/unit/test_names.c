@@ -226,6 +226,14 @@ static void test_names__no_name(void **state)
     check_refused(w);
 }
 
+static void test_names__of_a_change_to_come(void **state)
+{
+    struct world *w = *state;
+
+    ledger_names(&w->ledger, 0)[add(w, "one", 1, 0)].sequence++;
+    check_refused(w);
+}
+
 static void test_names__more_than_there_are(void **state)
 {
     struct world *w = *state;
@@ -333,6 +341,7 @@ int main(void)
         names_test(test_names__two_references_to_one),
         names_test(test_names__never_used),
         names_test(test_names__no_name),
+        names_test(test_names__of_a_change_to_come),
         names_test(test_names__more_than_there_are),
         names_test(test_names__random_run),
     };

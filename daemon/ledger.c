@@ -404,9 +404,7 @@ struct ledger_wait ledger_entry_waiting(const struct ledger_entry *entry)
 
 bool ledger_entry_has_waited(const struct ledger_entry *entry)
 {
-    return entry->number && entry->old_word & LEDGER_WAITS &&
-           (entry->op == ALLOT__OP__OP_ALLOC || entry->op == ALLOT__OP__OP_ALLOC_PAGES ||
-            entry->op == ALLOT__OP__OP_ALLOC_IDS);
+    return entry->number && entry->old_word & LEDGER_WAITS && codec_may_wait((Allot__Op)entry->op);
 }
 
 void ledger_entry_refuse(struct ledger_entry *entry, Allot__Error error, uint64_t value)

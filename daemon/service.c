@@ -330,7 +330,7 @@ static bool serve_item(struct service *service, struct session *s, struct pool *
     o.position = item < request->n_positions ? request->positions[item] : 0;
     o.size = item < request->n_sizes ? request->sizes[item] : 0;
     o.generation = item < request->n_generations ? request->generations[item] : 0;
-    if (o.deadline && o.op != ALLOT__OP__OP_SEND)
+    if (o.deadline && codec_may_wait(o.op))
         o.wait = pending_wait(s, request->number);
     enum pool_step step = pool_execute(pool, &o);
     if (step == POOL_WAIT) {

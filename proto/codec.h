@@ -66,6 +66,13 @@ bool codec_next_request(const void *frame, size_t size, size_t *at, const void *
 /* The right in its pool that an operation wants: to hold is to read, to be granted is to write. */
 Allot__Access codec_access(Allot__Op op);
 
+/* Whether such a grant may wait for room; others ignore the deadline, but for OP_SEND. */
+static inline bool codec_may_wait(Allot__Op op)
+{
+    return op == ALLOT__OP__OP_ALLOC || op == ALLOT__OP__OP_ALLOC_PAGES ||
+           op == ALLOT__OP__OP_ALLOC_IDS;
+}
+
 /* How many numbers the request takes (its items), or -E_UNKNOWN, -E_BATCH. Hello takes 0. */
 int codec_request_count(const Allot__Request *request);
 

@@ -375,6 +375,38 @@ static Allot__Error publish(uint32_t pool, struct wire_ticket t)
     return error;
 }
 
+/* What asks for its place is answered at once, also while others wait. */
+static void test_waiting__not_for_a_place(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t ones[] = {1, 1};
+    Allot__Error errors[2];
+
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(&others[0], "default");
+    fill(&w, pool);
+    free_page(&w, pool, taken[9]);
+    uint64_t number = ask_pages(&others[0], pool, 2);
+    settle(&others[0]);
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC_PAGES_AT, pool);
+    uint64_t places[] = {taken[0], taken[9]};
+    r.positions = places;
+    r.n_positions = 2;
+    r.sizes = ones;
+    r.n_sizes = 2;
+    r.deadline_ms = LONG_MS;
+    wire_run(&w, &r, 2, errors, NULL);
+    check_equal(errors[0], ALLOT__ERROR__E_OVERLAP);
+    check_equal(errors[1], ALLOT__ERROR__E_OK);
+    free_page(&w, pool, taken[0]);
+    free_page(&w, pool, taken[1]);
+    check_equal(answer(&others[0], number, NULL), ALLOT__ERROR__E_OK);
+    wire_close(&w);
+    wire_close(&others[0]);
+}
+
 static void test_waiting__for_what_only_a_name_held(void **state)
 {
     struct fixture *f = *state;
@@ -683,6 +715,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__refused_at_once),
         waiting_test(test_waiting__for_a_quota),
         fixture_test_bare(test_waiting__a_quota_that_is_spent_meanwhile),
+        waiting_test(test_waiting__not_for_a_place),
         waiting_test(test_waiting__for_what_only_a_name_held),
         waiting_test(test_waiting__numbers_that_wait),
         waiting_test(test_waiting__given_up),

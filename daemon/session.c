@@ -357,8 +357,11 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int sock
     begin_watches(s);
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         Allot__Access access = (Allot__Access)(record->attached >> 2 * i & 3);
-        if (access && all->store->pools[i])
-            session_attach(s, i, access, pool_access(all->store->pools[i], &peer));
+        struct pool *pool = all->store->pools[i];
+        if (!access || !pool)
+            continue;
+        session_attach(s, i, access, pool_access(pool, &peer));
+        s->granted |= pool_holding(pool, slot).allocations > 0;
     }
     all->slots[slot] = s;
     all->count++;

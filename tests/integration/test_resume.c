@@ -356,6 +356,34 @@ static void test_resume__the_manager_does_not_listen(void **state)
     wire_close(&other);
 }
 
+/* Who comes back with what the manager did not hear of is kept from then on. */
+static void test_resume__who_holds_something_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char secret[CODEC_SECRET_SIZE];
+
+    fixture_open(f, &kept);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint64_t session = w.session;
+    memcpy(secret, w.reply->secret.data, sizeof(secret));
+    uint32_t pool = wire_pool(&w, "default");
+    pthread_mutex_lock(&fixture_lock);
+    fill_notifications(f);
+    wire_alloc(&w, pool, 100);
+    pthread_mutex_unlock(&fixture_lock);
+    fixture_kill(f);
+    check(!is_stored(f, session));
+    wire_close(&w);
+    fixture_start(f);
+    uint64_t next = w.next;
+    check_equal(wire_resume(&w, f->socket, session, secret, sizeof(secret)), ALLOT__ERROR__E_OK);
+    w.next = next;
+    check_equal(wire_item(&w, ALLOT__OP__OP_PING, 0, 0, 0, 0, NULL), ALLOT__ERROR__E_OK);
+    check(is_stored(f, session));
+    wire_close(&w);
+}
+
 static void test_resume__the_store_is_lost(void **state)
 {
     struct fixture *f = *state;
@@ -616,6 +644,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_resume__pid_of_another_process),
         fixture_test_bare(test_resume__the_same_connection),
         fixture_test_bare(test_resume__the_manager_does_not_listen),
+        fixture_test_bare(test_resume__who_holds_something_is_kept),
         fixture_test_bare(test_resume__the_store_is_lost),
         fixture_test_bare(test_resume__not_more_than_are_kept),
         fixture_test(test_resume__by_whom),

@@ -25,6 +25,8 @@
 
 #include "session.h"
 
+#define NUMBER_GONE UINT32_MAX /* which no pool has */
+
 /* NULL with errno where it fails. */
 static void *map_once(const struct allot_pool *p, int fd, int protection)
 {
@@ -60,6 +62,8 @@ static int map(struct allot_pool *p, int fd)
         return ALLOT_E_SYSTEM;
     if (st.st_size < 0 || (uint64_t)st.st_size < p->size)
         return ALLOT_E_MALFORMED; /* touching what is past the file's end would raise SIGBUS */
+    p->device = st.st_dev;
+    p->inode = st.st_ino;
     unsigned char *read_only = map_once(p, fd, PROT_READ);
     if (!read_only)
         return ALLOT_E_SYSTEM;
@@ -74,9 +78,14 @@ static int map(struct allot_pool *p, int fd)
     return 0;
 }
 
+/* Enters it. Of others that map another region under its number, the pool is gone: to the daemon
+ * their number would mean this one. */
 static void link_pool(struct allot *a, struct allot_pool *p)
 {
     pthread_mutex_lock(&a->pools_lock);
+    for (struct allot_pool *other = a->pools; other; other = other->next)
+        if (other->number == p->number && (other->device != p->device || other->inode != p->inode))
+            other->number = NUMBER_GONE;
     p->next = a->pools;
     __atomic_store_n(&a->pools, p, __ATOMIC_RELEASE); /* in this order, for a child */
     pthread_mutex_unlock(&a->pools_lock);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "allot.h"
 #include "call.h"
@@ -31,7 +32,9 @@ struct allot_pool {
     uint64_t size;                  /* bytes mapped */
     uint64_t generation;
     uint64_t page_size;
-    uint32_t number; /* in requests */
+    _Atomic uint32_t number; /* in requests */
+    dev_t device;            /* whose region it is: the file's */
+    ino_t inode;
     bool writable;
     struct allot *session;
     struct allot_pool *next;

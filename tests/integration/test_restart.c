@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "../unit/support.h"
+#include "allot.h"
 #include "fixture.h"
 #include "wire.h"
 
@@ -376,6 +377,34 @@ static void test_restart__a_fresh_pool_is_nobodys(void **state)
     wire_close(&other);
 }
 
+/* Nor are they taken for one another by who attaches both. */
+static void test_restart__a_handle_stays_with_its_region(void **state)
+{
+    struct fixture *f = *state;
+    struct allot *a;
+    struct allot_pool *before, *after, *also;
+    uint64_t offset;
+
+    check_equal(allot_open(&a, f->socket), 0);
+    check_equal(allot_attach(a, "default", ALLOT_WRITE, &before), 0);
+    check_equal(allot_attach(a, "default", ALLOT_WRITE, &also), 0);
+    check_equal(allot_alloc(before, 100, NULL, &offset), 0);
+    check_equal(allot_free(also, offset), 0);
+    fixture_kill(f);
+    f->setup.config = NULL;
+    fixture_write_config(f, "[pool default]\nsize = 64M\nsize_max = 128M\n");
+    fixture_start(f);
+    check_equal(allot_alloc(before, 100, NULL, &offset), ALLOT_E_NO_POOL);
+    check_equal(allot_attach(a, "default", ALLOT_WRITE, &after), 0);
+    check_equal(allot_alloc(before, 100, NULL, &offset), ALLOT_E_NO_POOL);
+    check_equal(allot_alloc(also, 100, NULL, &offset), ALLOT_E_NO_POOL);
+    check_equal(allot_alloc(after, 100, NULL, &offset), 0);
+    check_equal(allot_free(before, offset), ALLOT_E_NO_POOL);
+    strcpy(allot_ptr(after, offset), "of the new one");
+    check_equal(allot_free(after, offset), 0);
+    allot_close(a);
+}
+
 /* What is wrong with a ledger, and what the log must say of it. */
 static void damage_header(int fd)
 {
@@ -530,6 +559,7 @@ int main(int argc, char **argv)
         restart_test(test_restart__pools_in_use_stay),
         restart_test(test_restart__empty_pools_that_are_not_wanted_go),
         restart_test(test_restart__a_fresh_pool_is_nobodys),
+        restart_test(test_restart__a_handle_stays_with_its_region),
         restart_test(test_restart__unusable_ledger_is_set_aside),
         restart_test(test_restart__ledger_without_its_region),
         restart_test(test_restart__lost_store_starts_fresh),

@@ -41,17 +41,18 @@
 #include "log.h"
 #include "region.h"
 
-#define HEADER_MAGIC    0x3152474c544f4c41ull /* "ALOTLGR1" */
+#define WHOLE_PAGES(n)  (((n) + 4095) / 4096 * 4096) /* what can be given back */
+#define HEADER_MAGIC    0x3152474c544f4c41ull        /* "ALOTLGR1" */
 #define POOLS_AT        4096ull
 #define SESSIONS_AT     (64ull << 10)
 #define JOURNALS_AT     (1ull << 20)
 #define RING_SIZE       (CODEC_INFLIGHT_MAX * sizeof(struct ledger_entry))
-#define JOURNAL_SIZE    (RING_SIZE + LEDGER_WATCHES * sizeof(struct ledger_watch))
+#define JOURNAL_SIZE    WHOLE_PAGES(RING_SIZE + LEDGER_WATCHES * sizeof(struct ledger_watch))
 #define PARTS_AT        (128ull << 20)
 #define RECORDS_SIZE    (ALLOCATIONS_MAX * (uint64_t)sizeof(struct ledger_record))
 #define REFERENCES_SIZE (ALLOCATIONS_MAX * (uint64_t)sizeof(ledger_reference))
 #define PARCELS_SIZE    (PARCELS_MAX * (uint64_t)sizeof(struct ledger_parcel))
-#define NAMES_SIZE      ((LEDGER_NAMES * (uint64_t)sizeof(struct ledger_name) + 4095) / 4096 * 4096)
+#define NAMES_SIZE      WHOLE_PAGES(LEDGER_NAMES *(uint64_t)sizeof(struct ledger_name))
 #define PART_SIZE       (RECORDS_SIZE + REFERENCES_SIZE + PARCELS_SIZE + NAMES_SIZE)
 
 struct header {
@@ -76,7 +77,7 @@ _Static_assert(sizeof(struct ledger_record) == 40, "records lie without gaps");
 _Static_assert(sizeof(struct ledger_parcel) == 24, "parcels lie without gaps");
 _Static_assert(PARCELS_SIZE % 4096 == 0, "parts start on a page");
 _Static_assert(sizeof(struct ledger_name) == 80, "names lie without gaps");
-_Static_assert(sizeof(struct ledger_watch) == 80 && JOURNAL_SIZE % 64 == 0, "entries are aligned");
+_Static_assert(sizeof(struct ledger_watch) == 80, "watches lie without gaps");
 _Static_assert(sizeof(struct ledger_entry) == 64, "an entry is a cache line");
 _Static_assert(sizeof(struct ledger_session) == 64, "a session's record is a cache line");
 _Static_assert(sizeof(struct ledger_pool) == 256, "pool descriptions have a fixed size");

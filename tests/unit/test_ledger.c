@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -44,6 +45,39 @@ static void test_ledger__adopts_what_it_made(void **state)
     assert_int_equal(ledger_session_open(&second, 9, 11, 12, 13, 14, &next), 0);
     assert_true(next > id);
     ledger_close(&second);
+}
+
+static blkcnt_t memory_of(const struct ledger *ledger)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(ledger->fd, &st), 0);
+    return st.st_blocks;
+}
+
+static void open_some(struct ledger *ledger, unsigned count)
+{
+    uint64_t id;
+
+    for (unsigned slot = 0; slot < count; slot++)
+        assert_int_equal(ledger_session_open(ledger, slot, 1, 1, 1, 1, &id), 0);
+}
+
+static void test_ledger__sessions_leave_no_memory_behind(void **state)
+{
+    struct ledger ledger;
+
+    (void)state;
+    assert_int_equal(ledger_create(&ledger), 0);
+    open_some(&ledger, 1);
+    ledger_session_close(&ledger, 0);
+    blkcnt_t before = memory_of(&ledger);
+    open_some(&ledger, 64); /* their records are in one page */
+    assert_true(memory_of(&ledger) > before);
+    for (unsigned slot = 0; slot < 64; slot++)
+        ledger_session_close(&ledger, slot);
+    assert_int_equal(memory_of(&ledger), before);
+    ledger_close(&ledger);
 }
 
 /* Every byte of the header's fixed part counts; after a refusal nothing of it is left open. */
@@ -350,6 +384,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ledger__adopts_what_it_made),
+        cmocka_unit_test(test_ledger__sessions_leave_no_memory_behind),
         cmocka_unit_test(test_ledger__refuses_a_damaged_header),
         cmocka_unit_test(test_ledger__a_new_session_has_no_journal),
         journal_test(test_ledger__settles_what_was_only_begun),

@@ -473,6 +473,7 @@ static void on_committed(struct commit *c)
         return;
     }
     pool_finish(c->pool, &c->operation, c->rc);
+    s->granted |= !c->operation.error;
     if (s->connected)
         s->resume(s->ctx);
 }

@@ -384,6 +384,19 @@ static void test_resume__who_holds_something_is_kept(void **state)
     wire_close(&w);
 }
 
+/* A grant that waited for its memory counts as one that did not. */
+static void test_resume__who_holds_a_large_block_is_kept(void **state)
+{
+    struct fixture *f = *state;
+
+    fixture_open(f, &kept);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_alloc(&w, wire_pool(&w, "default"), 1 << 20);
+    check(is_stored(f, w.session));
+    wire_close(&w);
+}
+
 static void test_resume__the_store_is_lost(void **state)
 {
     struct fixture *f = *state;
@@ -645,6 +658,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_resume__the_same_connection),
         fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__who_holds_something_is_kept),
+        fixture_test_bare(test_resume__who_holds_a_large_block_is_kept),
         fixture_test_bare(test_resume__the_store_is_lost),
         fixture_test_bare(test_resume__not_more_than_are_kept),
         fixture_test(test_resume__by_whom),

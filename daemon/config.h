@@ -4,7 +4,6 @@
 #define ALLOTD_CONFIG_H
 
 #include <stdint.h>
-#include <sys/types.h>
 
 #include <allot/algorithm.h>
 

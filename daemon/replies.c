@@ -11,7 +11,6 @@
 #include "replies.h"
 
 #include <assert.h>
-#include <unistd.h>
 
 _Static_assert(CODEC_INFLIGHT_MAX * 20u + 64u <= CODEC_FRAME_MAX,
                "answers to a full window (a value of ten bytes, a generation of eight, an error of "

@@ -15,7 +15,6 @@
  */
 #include "service.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

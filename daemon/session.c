@@ -18,7 +18,6 @@
  */
 #include "session.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,7 @@
  *     1 MiB    journals      SESSIONS_MAX rings of 256 entries of 64 bytes, each with the session's
  *                            LEDGER_WATCHES watches of 80 bytes behind it
  *     128 MiB  parts         per pool: ALLOCATIONS_MAX records of 40 bytes, as many references,
- * PARCELS_MAX parcels of 24 bytes, then LEDGER_NAMES names of 80 bytes
+ *                            PARCELS_MAX parcels of 24 bytes, LEDGER_NAMES names of 80 bytes
  *
  * A part of the file is backed with memory before it is written (region_commit), and never read
  * before it was written: reading a hole of a mapped file backs it too.

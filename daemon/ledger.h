@@ -227,8 +227,8 @@ void ledger_close(struct ledger *ledger);
 struct ledger_record *ledger_records(const struct ledger *ledger, unsigned pool);
 ledger_reference *ledger_references(const struct ledger *ledger, unsigned pool);
 
-/* Backs the first `count` records and references of a pool with memory. 0 or -errno. Thread-safe;
- * it may block. */
+/* Backs `count` records and as many references of a pool, from number `from` on, with memory. 0 or
+ * -errno. Thread-safe; it may block. */
 int ledger_commit_part(const struct ledger *ledger, unsigned pool, uint32_t from, uint32_t count);
 
 /* The parcels of a pool, PARCELS_MAX; readable once they have memory. */

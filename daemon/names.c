@@ -4,9 +4,8 @@
  *
  * What it is: the typed face of a pool's names in the ledger and the indexes derived from it: all
  * names in order, each one's reference, how many each user has; and a log of the last changes for
- * those who watch. What it is not: it stores no
- * reference (operation_names.c does, between names_reserve() and names_add()), and judges no
- * rights.
+ * those who watch. What it is not: it stores no reference (operation_names.c does, between
+ * names_reserve() and names_add()), and judges no rights.
  *
  * Invariants: a name is live exactly while a reference word of HOLDER_NAME has its index; it is
  * then in `order`, else (if it was used once) on the stack of free ones. What is in the ledger of a
@@ -201,7 +200,6 @@ void names_replace(struct names *n, uint32_t old, uint32_t index)
 void names_remove(struct names *n, uint32_t index)
 {
     uint32_t at = lower_bound(n, n->name[index].name);
-
     uint64_t sequence = n->info->names_sequence + 1;
 
     atomic_store_explicit(&n->info->names_sequence, sequence, memory_order_release);

@@ -24,8 +24,10 @@ int notify_listen_fds(struct notify_fd *fds, size_t max);
 
 /* Whether there is a manager that hears what is sent. */
 bool notify_is_heard(void);
-/* Sends one state, such as "READY=1" or "RELOADING=1\nMONOTONIC_USEC=…". 0 or -errno. */
+/* Sends one state, such as "READY=1". 0 or -errno. */
 int notify_send(const char *state);
+/* RELOADING=1 with the time, as Type=notify-reload wants it. */
+int notify_reloading(void);
 /* Stores a descriptor under `name` (FDSTORE=1), to come back at the next start. A manager that does
  * not read is waited for `patience_ms`, then -EAGAIN. */
 int notify_store(int fd, const char *name, int patience_ms);
@@ -33,7 +35,5 @@ int notify_store(int fd, const char *name, int patience_ms);
 int notify_unstore(const char *name, int patience_ms);
 /* How long the main thread may wait: longer than any manager needs that is alive. */
 #define NOTIFY_PATIENCE_MS 10000
-/* RELOADING=1 with the time, as Type=notify-reload wants it. */
-int notify_reloading(void);
 
 #endif

@@ -47,8 +47,8 @@ struct reference_link {
     uint32_t next_of_session;
 };
 
-/* As in lib/byte/nodes.h: what lies side by side has buckets side by side, IDs like 16 bytes each.
- */
+/* As in lib/byte/nodes.h: what lies side by side has buckets side by side, IDs as if they were 16
+ * bytes each. */
 static inline uint32_t bucket_of(const struct records *r, bool ids, uint64_t position)
 {
     uint64_t key = (ids ? position << 4 | 1ull << 60 : position) * 0x1359852c5ull;

@@ -2,7 +2,7 @@
 /*
  * The records and references of one pool: the pool's part of the ledger, with the indexes derived
  * from it (by position, by session, free slots). Everything here is under the pool's lock, except
- * records_grow().
+ * records_grow_file().
  */
 #ifndef ALLOTD_RECORDS_H
 #define ALLOTD_RECORDS_H

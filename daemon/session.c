@@ -5,7 +5,7 @@
  * What it is: the life of a client process as the daemon sees it. Death comes from the kernel: the
  * pidfd becomes readable when the process is gone. A closed socket alone ends nothing, because a
  * process that closed it may still write through its mapping. What it is not: it reads no requests
- * and answers none; the connection gets two callbacks.
+ * and answers none; the connection does, and is called back.
  *
  * Invariants: a slot is free exactly while its ledger record has no ID; a session's holdings are
  * given back before its slot is; a slot is reused only after that. `ended` is in the ledger before

@@ -145,15 +145,13 @@ static bool read_number(struct reading *r, const char *key, const char *text, ui
     return true;
 }
 
-static bool read_unsigned(struct reading *r, const char *key, const char *text, unsigned max,
+static void read_unsigned(struct reading *r, const char *key, const char *text, unsigned max,
                           unsigned *ret)
 {
     uint64_t n;
 
-    if (!read_number(r, key, text, 1, max, &n))
-        return false;
-    *ret = (unsigned)n;
-    return true;
+    if (read_number(r, key, text, 1, max, &n))
+        *ret = (unsigned)n;
 }
 
 const char *config_socket_mistake(const char *path)
@@ -432,7 +430,7 @@ static void read_heading(struct reading *r, char *text)
         mistake(r, r->line, "section [%s] is unknown; there are [daemon] and [pool NAME]", name);
 }
 
-static bool read_daemon_key(struct reading *r, enum daemon_key key, const char *value)
+static void read_daemon_key(struct reading *r, enum daemon_key key, const char *value)
 {
     struct config *config = r->config;
     const char *what;
@@ -441,28 +439,27 @@ static bool read_daemon_key(struct reading *r, enum daemon_key key, const char *
     switch (key) {
     case DAEMON_SOCKET:
         what = config_socket_mistake(value);
-        if (what) {
+        if (what)
             mistake(r, r->line, "socket: %s", what);
-            return false;
-        }
-        snprintf(config->socket, sizeof(config->socket), "%s", value);
-        return true;
+        else
+            strcpy(config->socket, value);
+        break;
     case DAEMON_WORKERS:
-        return read_unsigned(r, "workers", value, WORKERS_MAX, &config->workers);
+        read_unsigned(r, "workers", value, WORKERS_MAX, &config->workers);
+        break;
     case DAEMON_SESSIONS_MAX:
-        return read_unsigned(r, "sessions_max", value, SESSIONS_MAX, &config->sessions_max);
+        read_unsigned(r, "sessions_max", value, SESSIONS_MAX, &config->sessions_max);
+        break;
     case DAEMON_LOG_LEVEL:
         level = log_level_from_name(value);
-        if (level < 0) {
+        if (level < 0)
             mistake(r, r->line, "log_level: '%s' is not error, warning, info or debug", value);
-            return false;
-        }
-        config->log_level = level;
-        return true;
+        else
+            config->log_level = level;
+        break;
     case N_DAEMON:
         break;
     }
-    return false;
 }
 
 static void read_page_size(struct reading *r, const char *value)

@@ -97,7 +97,7 @@ static uint64_t header_checksum(const struct header *h)
     return hash;
 }
 
-uint64_t ledger_file_size(void)
+static uint64_t ledger_file_size(void)
 {
     return PARTS_AT + POOLS_MAX * PART_SIZE;
 }

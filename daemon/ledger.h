@@ -209,9 +209,6 @@ struct ledger {
     struct ledger_session *sessions; /* SESSIONS_MAX */
 };
 
-/* Bytes of the file: its address space, not its cost. */
-uint64_t ledger_file_size(void);
-
 /* Makes an empty ledger. 0 or -errno. */
 int ledger_create(struct ledger *ledger);
 

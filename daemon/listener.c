@@ -50,7 +50,6 @@ static int clear_stale(const struct sockaddr_un *address)
     if (!S_ISSOCK(st.st_mode))
         return -ENOTSOCK;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
     if (fd < 0)
         return -errno;
     int rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;

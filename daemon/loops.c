@@ -138,8 +138,6 @@ static void drop_client(struct store *store, int fd, uint64_t id)
 /* The session's kept socket, now the caller's, or -1. */
 static int take_client(struct notify_fd *fds, int n_fds, uint64_t id)
 {
-    int flags;
-
     for (int i = 0; i < n_fds; i++) {
         int fd = fds[i].fd;
         if (fd < 0 || store_client_id(fds[i].name) != id)
@@ -147,7 +145,7 @@ static int take_client(struct notify_fd *fds, int n_fds, uint64_t id)
         fds[i].fd = -1;
         /* The flag is the open socket's, and was set before it was kept; but nobody knows who keeps
          * it. */
-        flags = fcntl(fd, F_GETFL);
+        int flags = fcntl(fd, F_GETFL);
         if (flags >= 0)
             (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
         return fd;
@@ -181,14 +179,14 @@ int loops_adopt_sessions(struct loops *loops, struct sessions *sessions, struct 
         if (rc)
             return rc;
     }
-    expiry_by(&loops->workers[0].connections.service.expiry,
-              0); /* parcels that are late, or to come */
+    /* Parcels that are late, or to come. */
+    expiry_by(&loops->workers[0].connections.service.expiry, 0);
     for (int i = 0; i < n_fds; i++) {
         uint64_t id = fds[i].fd >= 0 ? store_client_id(fds[i].name) : 0;
-        if (id)
-            drop_client(sessions->store, fds[i].fd, id);
-        if (id)
-            fds[i].fd = -1;
+        if (!id)
+            continue;
+        drop_client(sessions->store, fds[i].fd, id);
+        fds[i].fd = -1;
     }
     return 0;
 }

@@ -77,13 +77,8 @@ static int read_config(const struct options *options, struct config *config)
         config->workers = (unsigned)options->workers;
     if (options->log_level >= 0)
         config->log_level = options->log_level;
-    if (options->socket) {
-        if (strlen(options->socket) >= sizeof(config->socket)) {
-            log_error("--socket: the path has more than 107 bytes");
-            return -1;
-        }
-        strcpy(config->socket, options->socket);
-    }
+    if (options->socket)
+        strcpy(config->socket, options->socket); /* which fits: options_parse() */
     return 0;
 }
 

@@ -22,13 +22,13 @@
 /* Reads and drops standard input until it ends, or until a signal. */
 static void hold(void)
 {
-    sigset_t ends, before;
+    sigset_t ends;
     char dropped[512];
 
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
-    sigprocmask(SIG_BLOCK, &ends, &before);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC);
     printf("held until input ends (Ctrl-D) or a signal comes (Ctrl-C)\n");
     flush_output();
@@ -160,7 +160,6 @@ static int parse_words(int argc, char **argv, struct words *w)
         return wrong_use(argv[0]);
     if (!number_parse(argv[1], &w->count))
         return complain(argv[0], "not a count: %s", argv[1]);
-    w->at = 0;
     w->has_at = argc == 4;
     if (w->has_at && !number_parse(argv[3], &w->at))
         return complain(argv[0], "not a position: %s", argv[3]);

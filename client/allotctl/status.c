@@ -138,21 +138,20 @@ static int pool_width(const struct status *s)
 static void print_pools(const struct status *s)
 {
     int width = pool_width(s);
-    char text[5][SIZE_TEXT];
+    char text[6][SIZE_TEXT];
 
     printf("\n%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8s  %8s  %8s  %8s  %9s\n", width, "POOL",
            "ALLOCATOR", "ACCESS", "USED", "SIZE", "MAXIMUM", "COMMITTED", "LARGEST", "BLOCKS",
            "RUNS", "IDS", "NAMES", "METADATA");
     for (size_t i = 0; i < s->pools.n; i++) {
         const struct allot_pool_info *p = pool_at(s, i);
-        char metadata[SIZE_TEXT];
         printf("%-*s  %-9s  %-6s  %9s  %9s  %9s  %9s  %9s  %8" PRIu64 "  %8" PRIu64 "  %8" PRIu64
                "  %8" PRIu64 "  %9s\n",
                width, p->name, p->allocator, access_text(p->access),
                size_text(p->used_bytes, text[0]), size_text(p->size, text[1]),
                size_text(p->size_max, text[2]), size_text(p->committed_bytes, text[3]),
                size_text(p->largest_free, text[4]), p->blocks, p->page_runs, p->ids_used, p->names,
-               size_text(p->metadata_bytes, metadata));
+               size_text(p->metadata_bytes, text[5]));
     }
 }
 

@@ -114,6 +114,13 @@ static enum service_step serve_hello(struct service *service, struct session **s
     return *session && (*session)->commit.running ? SERVICE_PAUSE : SERVICE_DONE;
 }
 
+/* The number is not the next one's any more. */
+static void use_up(struct session *s, uint64_t number)
+{
+    if (number >= s->next)
+        s->next = number + 1;
+}
+
 /* The pool that the request may work on, or why not. */
 static Allot__Error find_pool(const struct service *service, const struct session *s,
                               const Allot__Request *request, struct pool **ret)
@@ -129,6 +136,19 @@ static Allot__Error find_pool(const struct service *service, const struct sessio
 }
 
 /* ---- lists and attaching: answered by a message of their own ---- */
+
+/* Takes `fd` (or -1) over. */
+static Allot__Error answer(struct service *service, const Allot__Request *request,
+                           Allot__Reply *reply, int fd)
+{
+    reply->number = request->number;
+    reply->count = 1;
+    if (replies_message(&service->replies, reply, fd))
+        return ALLOT__ERROR__E_OK;
+    if (fd >= 0)
+        close(fd);
+    return ALLOT__ERROR__E_INTERNAL;
+}
 
 static Allot__Error serve_attach(struct service *service, struct session *s,
                                  const Allot__Request *request)
@@ -155,15 +175,9 @@ static Allot__Error serve_attach(struct service *service, struct session *s,
     session_attach(s, pool->index, request->access, allowed);
     pool_info(pool, &info);
     info.access = request->access;
-    reply.number = request->number;
-    reply.count = 1;
     reply.n_pools = 1;
     reply.pools = &list;
-    if (!replies_message(&service->replies, &reply, fd)) {
-        close(fd);
-        return ALLOT__ERROR__E_INTERNAL;
-    }
-    return ALLOT__ERROR__E_OK;
+    return answer(service, request, &reply, fd);
 }
 
 static Allot__Error serve_pools(struct service *service, struct session *s,
@@ -184,10 +198,7 @@ static Allot__Error serve_pools(struct service *service, struct session *s,
         info->access = pool_access(pool, &s->peer);
         list[reply.n_pools++] = info;
     }
-    reply.number = request->number;
-    reply.count = 1;
-    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
-                                                          : ALLOT__ERROR__E_INTERNAL;
+    return answer(service, request, &reply, -1);
 }
 
 static Allot__Error serve_tags(struct service *service, const Allot__Request *request)
@@ -212,10 +223,7 @@ static Allot__Error serve_tags(struct service *service, const Allot__Request *re
         infos[i].ids = found[i].ids;
         list[i] = &infos[i];
     }
-    reply.number = request->number;
-    reply.count = 1;
-    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
-                                                          : ALLOT__ERROR__E_INTERNAL;
+    return answer(service, request, &reply, -1);
 }
 
 static Allot__Error serve_sessions(struct service *service, const Allot__Request *request)
@@ -232,10 +240,7 @@ static Allot__Error serve_sessions(struct service *service, const Allot__Request
     reply.sessions = list;
     for (size_t i = 0; i < reply.n_sessions; i++)
         list[i] = &infos[i];
-    reply.number = request->number;
-    reply.count = 1;
-    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
-                                                          : ALLOT__ERROR__E_INTERNAL;
+    return answer(service, request, &reply, -1);
 }
 
 static void describe_name(const struct pool_name *found, Allot__NameInfo *ret)
@@ -271,10 +276,7 @@ static Allot__Error serve_names(struct service *service, struct session *s,
         describe_name(&found[i], &infos[i]);
         list[i] = &infos[i];
     }
-    reply.number = request->number;
-    reply.count = 1;
-    return replies_message(&service->replies, &reply, -1) ? ALLOT__ERROR__E_OK
-                                                          : ALLOT__ERROR__E_INTERNAL;
+    return answer(service, request, &reply, -1);
 }
 
 /* ---- items ---- */
@@ -375,8 +377,7 @@ static bool serve_items(struct service *service, struct session *s, const Allot_
                 return false;
             }
         }
-        if (number >= s->next)
-            s->next = number + 1;
+        use_up(s, number);
     }
     return true;
 }
@@ -401,8 +402,7 @@ static void serve_watch(struct service *service, struct session *s, const Allot_
         atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
     }
     add_answer(service, request->number, entry);
-    if (request->number >= s->next)
-        s->next = request->number + 1;
+    use_up(s, request->number);
 }
 
 /* Operations that take one number and are answered by a message, or by an error. */
@@ -436,8 +436,7 @@ static void serve_query(struct service *service, struct session *s, const Allot_
     if (error || !answered)
         replies_add(&service->replies, request->number, error, 0, 0);
     atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
-    if (request->number >= s->next)
-        s->next = request->number + 1;
+    use_up(s, request->number);
 }
 
 static enum service_step serve_goodbye(struct service *service, struct session *s,
@@ -537,9 +536,8 @@ enum service_step service_request(struct service *service, struct session **sess
         abort();
 #endif
     int count = codec_request_count(request);
-    if (request->op == ALLOT__OP__OP_HELLO) {
+    if (request->op == ALLOT__OP__OP_HELLO)
         return serve_hello(service, session, socket_fd, request);
-    }
     if (!*session) {
         service_refuse(service, request->number, request->attempt, ALLOT__ERROR__E_HELLO);
         return SERVICE_DONE;

@@ -117,11 +117,17 @@ static void on_poll_closed(uv_handle_t *handle)
     free(c);
 }
 
+/* Those that went with frames, or will not. */
+static void close_descriptors(const struct replies_frame *frames, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (frames[i].fd >= 0)
+            close(frames[i].fd);
+}
+
 static void backlog_free(struct backlog *b)
 {
-    for (unsigned i = b->sent; i < b->n_frames; i++)
-        if (b->frames[i].fd >= 0)
-            close(b->frames[i].fd);
+    close_descriptors(&b->frames[b->sent], b->n_frames - b->sent);
     free(b);
 }
 
@@ -302,18 +308,30 @@ void connections_close(struct connections *all)
 
 /* ---- sending ---- */
 
+/* Room for one descriptor. */
+union control {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+};
+
+static void hand_over(struct msghdr *message, union control *control, int fd)
+{
+    message->msg_control = control;
+    message->msg_controllen = sizeof(*control);
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    *c = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+}
+
 /* Sends frames[*sent...]; *sent tells how far it got. 0, -EAGAIN where the peer does not drain, or
- * another -errno where it is gone. */
-static int send_frames(int fd, struct replies_frame *frames, unsigned n_frames,
+ * another -errno where it is gone. One call hands over one descriptor: a round has few. */
+static int send_frames(int fd, const struct replies_frame *frames, unsigned n_frames,
                        unsigned char *bytes, unsigned *sent)
 {
     struct mmsghdr out[REPLIES_FRAMES_MAX];
     struct iovec parts[REPLIES_FRAMES_MAX];
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control[2]; /* a round hands over few pools: one call a descriptor costs nothing that counts
-                   */
+    union control control;
 
     if (n_frames == 1 && frames[0].fd < 0) {
         if (send(fd, bytes + frames[0].offset, frames[0].size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
@@ -323,30 +341,23 @@ static int send_frames(int fd, struct replies_frame *frames, unsigned n_frames,
     }
     while (*sent < n_frames) {
         unsigned n = 0;
-        unsigned fds = 0;
+        bool has_fd = false;
         for (; *sent + n < n_frames; n++) {
-            struct replies_frame *frame = &frames[*sent + n];
-            if (frame->fd >= 0 && fds == 1)
+            const struct replies_frame *frame = &frames[*sent + n];
+            if (frame->fd >= 0 && has_fd)
                 break;
             parts[n] = (struct iovec){.iov_base = bytes + frame->offset, .iov_len = frame->size};
             out[n].msg_hdr = (struct msghdr){.msg_iov = &parts[n], .msg_iovlen = 1};
             if (frame->fd < 0)
                 continue;
-            out[n].msg_hdr.msg_control = &control[fds];
-            out[n].msg_hdr.msg_controllen = sizeof(control[fds].space);
-            struct cmsghdr *c = CMSG_FIRSTHDR(&out[n].msg_hdr);
-            *c = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-                                  .cmsg_type = SCM_RIGHTS,
-                                  .cmsg_len = CMSG_LEN(sizeof(int))};
-            memcpy(CMSG_DATA(c), &frame->fd, sizeof(int));
-            fds++;
+            hand_over(&out[n].msg_hdr, &control, frame->fd);
+            has_fd = true;
         }
         int rc = sendmmsg(fd, out, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (rc < 0)
             return errno == EINTR ? -EAGAIN : -errno;
-        for (unsigned end = *sent + (unsigned)rc; *sent < end; ++*sent)
-            if (frames[*sent].fd >= 0)
-                close(frames[*sent].fd);
+        close_descriptors(&frames[*sent], (unsigned)rc);
+        *sent += (unsigned)rc;
     }
     return 0;
 }
@@ -639,9 +650,7 @@ static bool finish_round(struct connection *c, struct round round)
         rewind_peek(c);
         return false;
     }
-    for (; sent < r->n_frames; sent++)
-        if (r->frames[sent].fd >= 0)
-            close(r->frames[sent].fd);
+    close_descriptors(&r->frames[sent], r->n_frames - sent);
     /* Consumed before the socket closes: what is left unread would cut the peer's last answers. */
     consume(c, round.consume);
     if (rc || round.close) {

@@ -83,16 +83,12 @@ struct connection {
 
 static void on_event(uv_poll_t *handle, int status, int events);
 
-void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions,
-                      void (*on_closed)(void *ctx), void *ctx)
+void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions)
 {
-    all->loop = loop;
     all->service.sessions = sessions;
     all->service.loop = loop;
     expiry_init(&all->service.expiry, loop, sessions->store);
     all->first = NULL;
-    all->on_closed = on_closed;
-    all->ctx = ctx;
     replies_reset(&all->service.replies);
     for (unsigned i = 0; i < CONNECTION_FRAMES_MAX; i++) {
         all->in_parts[i] = (struct iovec){.iov_base = all->frames[i], .iov_len = CODEC_FRAME_MAX};
@@ -111,9 +107,10 @@ static void on_poll_moved(uv_handle_t *handle)
 static void on_poll_closed(uv_handle_t *handle)
 {
     struct connection *c = handle->data;
+    const struct sessions *sessions = c->all->service.sessions;
 
     close(c->fd);
-    c->all->on_closed(c->all->ctx);
+    sessions->on_closed(sessions->ctx);
     free(c);
 }
 
@@ -191,21 +188,22 @@ static void connection_move(struct connection *c)
 /* NULL where it could not be taken: it is closed then. */
 static struct connection *connection_new(struct connections *all, int fd)
 {
+    const struct sessions *sessions = all->service.sessions;
     struct connection *c = calloc(1, sizeof(*c));
     int zero = 0;
 
     if (!c || setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0 ||
-        uv_poll_init(all->loop, &c->poll, fd) < 0) {
+        uv_poll_init(all->service.loop, &c->poll, fd) < 0) {
         log_warning("a connection cannot be taken: %s", strerror(errno));
         close(fd);
         free(c);
-        all->on_closed(all->ctx);
+        sessions->on_closed(sessions->ctx);
         return NULL;
     }
     c->poll.data = c;
     c->fd = fd;
     c->all = all;
-    c->since = uv_now(all->loop);
+    c->since = uv_now(all->service.loop);
     c->next = all->first;
     if (c->next)
         c->next->prev = c;
@@ -288,7 +286,7 @@ void connections_adopt(struct connections *all, int fd, struct session *session)
 
 void connections_shed(struct connections *all)
 {
-    uint64_t now = uv_now(all->loop);
+    uint64_t now = uv_now(all->service.loop);
     struct connection *next;
 
     for (struct connection *c = all->first; c; c = next) {

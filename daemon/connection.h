@@ -17,13 +17,10 @@
 struct connection;
 
 struct connections {
-    uv_loop_t *loop;
     struct service service;
     struct connection *first;
     struct connection *watching; /* those whose sessions watch names */
     atomic_uint n_watching;
-    void (*on_closed)(void *ctx); /* a descriptor has become free */
-    void *ctx;
     /* Takes an unread socket to the loop that its session belongs to. */
     void (*move)(void *ctx, const uv_loop_t *home, int fd);
     void *move_ctx;
@@ -34,8 +31,7 @@ struct connections {
     unsigned char frames[CONNECTION_FRAMES_MAX][CODEC_FRAME_MAX];
 };
 
-void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions,
-                      void (*on_closed)(void *ctx), void *ctx);
+void connections_init(struct connections *all, uv_loop_t *loop, struct sessions *sessions);
 
 /* Takes over an accepted, non-blocking socket. */
 void connections_add(struct connections *all, int fd);

@@ -119,7 +119,7 @@ int loops_init(struct loops *loops, unsigned count, struct sessions *sessions,
         if (rc)
             return rc;
         w->bell.data = w;
-        connections_init(&w->connections, &w->loop, sessions, on_closed, ctx);
+        connections_init(&w->connections, &w->loop, sessions);
         w->connections.move = on_move;
         w->connections.move_ctx = loops;
     }

@@ -75,16 +75,27 @@ static bool is_busy(const struct session *s)
     return s->commit.running || pending_is_busy(s);
 }
 
-/* Nothing is held any more: the slot goes back, and then, when the connection is gone, the rest. */
-static void session_close(struct session *s)
+/* From the table, whose lock is held. */
+static void leave(struct session *s)
+{
+    s->all->slots[s->slot] = NULL;
+    s->all->count--;
+}
+
+static void give_slot_back(struct session *s)
 {
     struct sessions *all = s->all;
 
     pthread_mutex_lock(&all->lock);
     ledger_session_close(&all->store->ledger, s->slot);
-    all->slots[s->slot] = NULL;
-    all->count--;
+    leave(s);
     pthread_mutex_unlock(&all->lock);
+}
+
+/* Nothing is held any more: the slot goes back, and then, when the connection is gone, the rest. */
+static void session_close(struct session *s)
+{
+    give_slot_back(s);
     s->reclaimed = true;
     log_debug("session %llu: closed", (unsigned long long)s->id);
     close_handles(s);
@@ -230,14 +241,14 @@ Allot__Error session_watch_again(struct session *s, uint64_t id)
 
 /* ---- beginning ---- */
 
-/* A free slot for the session, or -EUSERS. */
+/* A free slot for the session, or -EUSERS. The table's lock is held. */
 static int enter(struct sessions *all, struct session *s)
 {
-    static atomic_uint hint;
+    static unsigned hint;
 
     if (all->count >= all->max)
         return -EUSERS;
-    unsigned start = atomic_fetch_add(&hint, 1);
+    unsigned start = hint++;
     for (unsigned i = 0; i < SESSIONS_MAX; i++) {
         unsigned slot = (start + i) % SESSIONS_MAX;
         if (!all->slots[slot]) {
@@ -268,10 +279,8 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
     if (!rc) {
         rc = ledger_session_open(&all->store->ledger, s->slot, (uint32_t)peer->pid, peer->uid,
                                  peer->gid, peer->incarnation, &s->id);
-        if (rc) {
-            all->slots[s->slot] = NULL;
-            all->count--;
-        }
+        if (rc)
+            leave(s);
     }
     pthread_mutex_unlock(&all->lock);
     if (rc) {
@@ -284,11 +293,7 @@ int session_open(struct sessions *all, uv_loop_t *loop, const struct peer *peer,
                     uv_strerror(rc));
         s->peer.pidfd = -1; /* the caller's still */
         s->connected = false;
-        pthread_mutex_lock(&all->lock);
-        ledger_session_close(&all->store->ledger, s->slot);
-        all->slots[s->slot] = NULL;
-        all->count--;
-        pthread_mutex_unlock(&all->lock);
+        give_slot_back(s);
         return rc;
     }
     *ret = s;
@@ -368,6 +373,12 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int sock
     return watch(s);
 }
 
+/* It may have attached for more, before the rule changed. */
+static void limit_access(struct session *s, unsigned pool, Allot__Access allowed)
+{
+    s->access[pool] = allowed < s->attached[pool] ? allowed : s->attached[pool];
+}
+
 void session_attach(struct session *s, unsigned pool, Allot__Access access, Allot__Access allowed)
 {
     struct ledger_session *record = &s->all->store->ledger.sessions[s->slot];
@@ -377,8 +388,7 @@ void session_attach(struct session *s, unsigned pool, Allot__Access access, Allo
         record->attached =
             (record->attached & ~LEDGER_ATTACHED(pool, 3)) | LEDGER_ATTACHED(pool, access);
     }
-    /* It may have attached for more, before the rule changed. */
-    s->access[pool] = allowed < s->attached[pool] ? allowed : s->attached[pool];
+    limit_access(s, pool, allowed);
 }
 
 /* In a time that tells nothing of where they differ. */
@@ -449,8 +459,7 @@ void sessions_abandon(struct sessions *all, const uv_loop_t *loop)
         struct session *s = all->slots[i];
         if (!s || s->loop != loop)
             continue;
-        all->slots[i] = NULL;
-        all->count--;
+        leave(s);
         s->abandoned = true;
         uv_idle_stop(&s->reclaim);
         pending_leave(s);
@@ -493,12 +502,9 @@ void session_refresh_access(struct session *s)
     if (s->epoch == epoch)
         return;
     s->epoch = epoch;
-    for (unsigned i = 0; i < POOLS_MAX; i++) {
-        if (!s->attached[i])
-            continue;
-        Allot__Access allowed = pool_access(s->all->store->pools[i], &s->peer);
-        s->access[i] = allowed < s->attached[i] ? allowed : s->attached[i];
-    }
+    for (unsigned i = 0; i < POOLS_MAX; i++)
+        if (s->attached[i])
+            limit_access(s, i, pool_access(s->all->store->pools[i], &s->peer));
 }
 
 /* ---- lists ---- */

@@ -171,7 +171,18 @@ int pool_check_grant(const struct pool *pool, struct pool_operation *o, uint64_t
     return 0;
 }
 
-static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
+/* Gives back what was reserved. */
+static void undo_alloc(struct pool *pool, struct pool_operation *o)
+{
+    uint64_t size = o->size * op_unit(pool, o->op);
+
+    pool->turned = true;
+    pool_give_back(pool, op_kind(o->op), o->position, size, o->align);
+    tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
+                 kind_ids(op_kind(o->op), size));
+}
+
+static void grant(struct pool *pool, struct pool_operation *o)
 {
     uint32_t record;
     uint32_t reference;
@@ -180,17 +191,14 @@ static void grant(struct pool *pool, struct pool_operation *o, uint64_t size)
     /* While this grant waited for memory, others may have taken the place for its tag. */
     if (!tally_reserve(&pool->tags) || !records_reserve_reference(&pool->records, &reference) ||
         !records_reserve(&pool->records, &record)) {
-        pool->turned = true;
-        pool_give_back(pool, op_kind(o->op), o->position, size, o->align);
-        tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
-                     kind_ids(op_kind(o->op), size));
+        undo_alloc(pool, o);
         operation_answer(o, -ALLOT__ERROR__E_LIMIT, 0);
         return;
     }
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     struct ledger_record *r = &pool->records.record[record];
     r->position = o->position;
-    r->size = size;
+    r->size = o->size * op_unit(pool, o->op);
     r->time_s = (uint32_t)now.tv_sec;
     r->tag = o->tag;
     r->uid = o->uid;
@@ -239,18 +247,8 @@ enum pool_step pool_reserved(struct pool *pool, struct pool_operation *o, uint64
     else if (op_kind(o->op) != RECORD_IDS && needs_commit(pool, o, o->position, size))
         return POOL_COMMIT;
     else
-        grant(pool, o, size);
+        grant(pool, o);
     return POOL_DONE;
-}
-
-static void undo_alloc(struct pool *pool, struct pool_operation *o)
-{
-    uint64_t size = o->size * op_unit(pool, o->op);
-
-    pool->turned = true;
-    pool_give_back(pool, op_kind(o->op), o->position, size, o->align);
-    tally_remove(&pool->users, o->uid, kind_bytes(op_kind(o->op), size),
-                 kind_ids(op_kind(o->op), size));
 }
 
 /* ---- resizing ---- */
@@ -356,7 +354,7 @@ void pool_finish(struct pool *pool, struct pool_operation *o, int rc)
         if (o->op == ALLOT__OP__OP_RESIZE)
             finish_resize(pool, o);
         else
-            grant(pool, o, o->size * op_unit(pool, o->op));
+            grant(pool, o);
     }
     pool_ring_and_unlock(pool);
     if (rc)

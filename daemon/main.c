@@ -31,8 +31,6 @@
 #define CONFIG_PATH "/etc/allot/allotd.conf"
 #define SOCKET_PATH "/run/allot/allot.sock"
 
-enum { EXIT_CONFIG = 2 };
-
 struct daemon {
     struct options options;
     struct config config;

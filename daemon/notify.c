@@ -30,8 +30,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LISTEN_FDS_START 3
-
 /* A number from the environment, 0 to INT_MAX, or -1. */
 static long number(const char *text)
 {

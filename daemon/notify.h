@@ -13,6 +13,9 @@
 /* More than CLIENTS_KEPT_MAX, POOLS_MAX, the ledger, a few listeners, and what was set aside. */
 #define NOTIFY_FDS_MAX 320
 
+/* The number of the first that comes in (sd_listen_fds(3)). */
+#define LISTEN_FDS_START 3
+
 struct notify_fd {
     int fd;
     char name[256]; /* "unknown" where the manager gave none */

@@ -98,8 +98,8 @@ void options_parse(int argc, char **argv, struct options *ret)
     };
 
     *ret = (struct options){.log_level = -1};
-    argp_err_exit_status = 2;
+    argp_err_exit_status = EXIT_CONFIG;
     argp_program_version_hook = print_version;
     if (argp_parse(&argp, argc, argv, 0, NULL, ret) != 0)
-        exit(2);
+        exit(EXIT_CONFIG);
 }

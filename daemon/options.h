@@ -5,6 +5,9 @@
 
 #include <stdbool.h>
 
+/* The status after a wrong command line or configuration. */
+#define EXIT_CONFIG 2
+
 struct options {
     const char *config;    /* NULL: /etc/allot/allotd.conf if it exists, else the built-in one */
     const char *socket;    /* NULL: from the manager, the configuration, or /run/allot/allot.sock */
@@ -14,7 +17,7 @@ struct options {
     bool check_config;     /* check the configuration and exit */
 };
 
-/* Exits with status 2 on wrong usage, 0 on --help and --version. */
+/* Exits with EXIT_CONFIG on wrong usage, 0 on --help and --version. */
 void options_parse(int argc, char **argv, struct options *ret);
 
 #endif

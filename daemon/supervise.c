@@ -45,8 +45,8 @@
 #include "listener.h"
 #include "log.h"
 #include "notify.h"
+#include "options.h"
 
-#define LISTEN_FDS_START 3
 /* Above what a child gets: the stored ones and the way to the socket. */
 #define OWN_FDS_START (LISTEN_FDS_START + NOTIFY_FDS_MAX + 1)
 #define RETRY_MIN_MS  1
@@ -54,7 +54,7 @@
 /* The most that the kernel lets one message carry. */
 #define MESSAGE_FDS_MAX 253
 
-enum { EXIT_CONFIG = 2, EXIT_NO_EXEC = 127, EXIT_SIGNAL = 128 };
+enum { EXIT_NO_EXEC = 127, EXIT_SIGNAL = 128 };
 
 struct supervisor {
     char **argv; /* the daemon's */

@@ -21,6 +21,12 @@
 #include "log.h"
 #include "region.h"
 
+/* Whether it is the ledger's name or a pool's. */
+static bool is_ours(const char *name)
+{
+    return strcmp(name, "ledger") == 0 || strncmp(name, "pool-", 5) == 0;
+}
+
 static int take_fd(struct notify_fd *fds, int n_fds, const char *prefix, const char *name)
 {
     size_t length = strlen(prefix);
@@ -55,8 +61,7 @@ static void set_aside(struct notify_fd *fds, int n_fds)
     for (int i = 0; i < n_fds; i++) {
         int again;
 
-        if (fds[i].fd < 0 ||
-            (strcmp(fds[i].name, "ledger") != 0 && strncmp(fds[i].name, "pool-", 5) != 0))
+        if (fds[i].fd < 0 || !is_ours(fds[i].name))
             continue;
         /* The manager stores an open file once, under its first name; so this is another one. */
         if (region_reopen(fds[i].fd, true, &again) == 0) {
@@ -288,7 +293,7 @@ static int open_old(struct store *store, const struct config *config, struct not
     for (int i = 0; i < n_fds; i++) {
         copies[i] = fds[i];
         copies[i].fd = -1;
-        if (strcmp(fds[i].name, "ledger") != 0 && strncmp(fds[i].name, "pool-", 5) != 0)
+        if (!is_ours(fds[i].name))
             continue;
         copies[i].fd = fcntl(fds[i].fd, F_DUPFD_CLOEXEC, 0);
         if (copies[i].fd < 0)
@@ -309,8 +314,7 @@ static int open_old(struct store *store, const struct config *config, struct not
     for (int i = 0; i < n_fds; i++) {
         if (copies[i].fd >= 0)
             close(copies[i].fd);
-        if (rc == 0 && fds[i].fd >= 0 &&
-            (strcmp(fds[i].name, "ledger") == 0 || strncmp(fds[i].name, "pool-", 5) == 0)) {
+        if (rc == 0 && fds[i].fd >= 0 && is_ours(fds[i].name)) {
             close(fds[i].fd); /* the copy is in use */
             fds[i].fd = -1;
         }

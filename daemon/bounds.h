@@ -28,6 +28,12 @@
 #define WAITS_USER_MAX (WAITS_MAX / 4)
 /* Published names in one pool: they are kept in one table in order, which a change moves. */
 #define NAMES_MAX (1u << 14)
+/* A page of a pool: the system's own at least. */
+#define PAGE_SIZE_MIN 4096ull
+/* Bytes of one pool's region: a process has no more address space on x86-64. */
+#define REGION_SIZE_MAX (1ull << 47)
+/* IDs of one pool: a position is 48 bits of a ticket. */
+#define IDS_MAX ((1ull << 48) - 1)
 /* Access rules of one pool: read linearly when a session attaches. */
 #define RULES_MAX 64u
 /* Supplementary groups that are looked at; the kernel's own limit is 65,536, ordinary users have a

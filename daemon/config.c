@@ -38,13 +38,10 @@
 #include "log.h"
 
 #define FILE_MAX_BYTES       (1u << 20)
-#define SIZE_LIMIT           (UINT64_C(1) << 47)
 #define SIZE_MAX_DEFAULT     (UINT64_C(1) << 30)
-#define PAGE_SIZE_MIN        UINT64_C(4096)
 #define PAGE_SIZE_LIMIT      (UINT64_C(1) << 30)
 #define IDS_DEFAULT          (UINT64_C(1) << 32)
 #define NAMES_QUOTA_DEFAULT  1024u
-#define IDS_LIMIT            ((UINT64_C(1) << 48) - 1)
 #define SESSIONS_MAX_DEFAULT 1024u
 
 _Static_assert(sizeof(((struct config *)0)->socket) == sizeof(((struct sockaddr_un *)0)->sun_path),
@@ -480,10 +477,10 @@ static void read_pool_key(struct reading *r, enum pool_key key, const char *valu
 
     switch (key) {
     case POOL_SIZE:
-        read_number(r, "size", value, 1, SIZE_LIMIT, &pool->size);
+        read_number(r, "size", value, 1, REGION_SIZE_MAX, &pool->size);
         break;
     case POOL_SIZE_MAX:
-        read_number(r, "size_max", value, 1, SIZE_LIMIT, &pool->size_max);
+        read_number(r, "size_max", value, 1, REGION_SIZE_MAX, &pool->size_max);
         break;
     case POOL_PAGE_SIZE:
         read_page_size(r, value);
@@ -492,7 +489,7 @@ static void read_pool_key(struct reading *r, enum pool_key key, const char *valu
         read_allocator(r, value);
         break;
     case POOL_IDS:
-        read_number(r, "ids", value, 1, IDS_LIMIT, &pool->ids);
+        read_number(r, "ids", value, 1, IDS_MAX, &pool->ids);
         break;
     case POOL_QUOTA:
         read_number(r, "quota", value, 1, UINT64_MAX, &pool->quota);

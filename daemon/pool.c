@@ -14,7 +14,7 @@
  *
  * Locks: `lock` for all state; never across I/O. `growing` for who makes room in the ledger.
  *
- * Limits: ALLOCATIONS_MAX, SESSIONS_MAX; regions below 2^47 bytes.
+ * Limits: ALLOCATIONS_MAX, SESSIONS_MAX, REGION_SIZE_MAX, IDS_MAX.
  */
 #include "pool.h"
 
@@ -349,11 +349,11 @@ static int make_region(struct pool *pool, const struct config_pool *config)
 /* Whether an earlier daemon can have written this: everything else relies on these numbers. */
 static bool is_plausible(const struct ledger_pool *info)
 {
-    return info->page_size >= 4096 && ALLOT_IS_POW2(info->page_size) &&
+    return info->page_size >= PAGE_SIZE_MIN && ALLOT_IS_POW2(info->page_size) &&
            ALLOT_IS_ALIGNED(info->size, info->page_size) &&
            ALLOT_IS_ALIGNED(info->size_max, info->page_size) && info->size > info->page_size &&
-           info->size <= info->size_max && info->size_max <= 1ull << 47 && info->ids > 0 &&
-           info->ids < 1ull << 48 && memchr(info->allocator, 0, sizeof(info->allocator)) &&
+           info->size <= info->size_max && info->size_max <= REGION_SIZE_MAX && info->ids > 0 &&
+           info->ids <= IDS_MAX && memchr(info->allocator, 0, sizeof(info->allocator)) &&
            info->records_top <= ALLOCATIONS_MAX && info->references_top <= ALLOCATIONS_MAX;
 }
 

@@ -460,7 +460,7 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
     int r = session_error(p->session);
     if (r < 0)
         return r;
-    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+    if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
     switch (held_take(&p->session->held, ticket, &size)) {
     case HELD_WRONG:
@@ -482,7 +482,7 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
     default:
         break;
     }
-    *ret_position = ticket->place & ((UINT64_C(1) << CODEC_KIND_SHIFT) - 1);
+    *ret_position = pool_position(ticket->place);
     if (ret_size)
         *ret_size = size;
     return 0;
@@ -495,7 +495,7 @@ int allot_release(struct allot_pool *p, const struct allot_ticket *ticket)
     int r = session_error(p->session);
     if (r < 0)
         return r;
-    if (ticket->place >> PLACE_POOL_SHIFT != p->number || !ticket->generation)
+    if (!pool_has(p, ticket) || !ticket->generation)
         return ALLOT_E_NOT_ALLOCATED;
     enum held_step step = held_give(&p->session->held, &given, 0);
     if (step == HELD_DONE)
@@ -515,7 +515,7 @@ int allot_send(struct allot_pool *p, const struct allot_ticket *ticket, uint64_t
 
     if (!fork_here(p->generation))
         return ALLOT_E_FORKED;
-    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+    if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
     request.receiver = receiver;
     request.deadline_ms = deadline_ms;
@@ -526,7 +526,7 @@ int allot_freeze(struct allot_pool *p, const struct allot_ticket *ticket)
 {
     if (!fork_here(p->generation))
         return ALLOT_E_FORKED;
-    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+    if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
     int r = ask(p, ALLOT__OP__OP_FREEZE, ticket, NULL);
     if (r == 0)

@@ -48,7 +48,7 @@ int allot_publish(struct allot_pool *p, const char *name, const struct allot_tic
 
     if (flags & ~ALLOT_REPLACE || is_too_long(name))
         return ALLOT_E_INVALID;
-    if (ticket->place >> PLACE_POOL_SHIFT != p->number)
+    if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
     request.positions = &place;
     request.n_positions = 1;
@@ -119,7 +119,7 @@ int allot_lookup(struct allot_pool *p, const char *name, struct allot_ticket *re
     if (ret_ticket)
         *ret_ticket = ticket;
     if (ret_position)
-        *ret_position = ticket.place & ((UINT64_C(1) << CODEC_KIND_SHIFT) - 1);
+        *ret_position = pool_position(ticket.place);
     if (ret_size)
         *ret_size = size;
     return 0;

@@ -91,6 +91,18 @@ static inline uint64_t pool_place_local(uint64_t place)
     return place & ((UINT64_C(1) << PLACE_POOL_SHIFT) - 1);
 }
 
+/* The bytes' or pages' offset, or the ID. */
+static inline uint64_t pool_position(uint64_t place)
+{
+    return place & ((UINT64_C(1) << CODEC_KIND_SHIFT) - 1);
+}
+
+/* Whether the ticket is of this pool. */
+static inline bool pool_has(const struct allot_pool *p, const struct allot_ticket *ticket)
+{
+    return ticket->place >> PLACE_POOL_SHIFT == p->number;
+}
+
 /* Ends those of the pool: it is about to go. */
 void watch_detach(struct allot_pool *p);
 /* Ends all, without a word to the daemon: goodbye will tell. */

@@ -71,36 +71,21 @@ static unsigned slot(uint64_t number)
     return (unsigned)(number % CODEC_INFLIGHT_MAX);
 }
 
-static void calls_init(struct calls *s, int timeout_ms)
-{
-    s->connection = (struct connection){.fd = -1};
-    s->session = 0;
-    s->timeout_ms = timeout_ms;
-    s->lost = s->closing = false;
-    s->broken = 0;
-    s->led = s->takes_fd = false;
-    s->attempts = 0;
-    s->next = s->oldest = 1;
-    s->window = CODEC_INFLIGHT_MAX;
-    s->batch_max = CODEC_BATCH_MAX;
-    memset(s->pending, 0, sizeof(s->pending));
-    s->queue = NULL;
-    s->queue_end = &s->queue;
-    s->fds_wanted = 0;
-    s->totals = (struct call_totals){0};
-    s->on_events = NULL;
-    s->poll_fd = s->timer_fd = -1;
-    pthread_mutex_init(&s->lock, NULL);
-}
-
 int calls_open(struct calls *s, const char *path, int timeout_ms)
 {
     uint64_t deadline = deadline_in(timeout_ms);
 
     if (strlen(path) >= sizeof(s->path))
         return ALLOT_E_PATH;
-    calls_init(s, timeout_ms);
     strcpy(s->path, path);
+    pthread_mutex_init(&s->lock, NULL);
+    s->connection.fd = -1;
+    s->timeout_ms = timeout_ms;
+    s->next = s->oldest = 1;
+    s->window = CODEC_INFLIGHT_MAX;
+    s->batch_max = CODEC_BATCH_MAX;
+    s->queue_end = &s->queue;
+    s->poll_fd = s->timer_fd = -1;
     int r = calls_connect(s, deadline);
     if (r < 0)
         pthread_mutex_destroy(&s->lock);

@@ -75,7 +75,7 @@ struct calls {
     struct codec_arena arena;
 };
 
-/* Connects, and opens a session. On failure nothing is left. */
+/* Connects, and opens a session; *s is all zero before. On failure nothing is left. */
 int calls_open(struct calls *s, const char *path, int timeout_ms);
 /* No thread may be in a call. */
 void calls_deinit(struct calls *s);

@@ -123,6 +123,15 @@ static int read_incarnation(pid_t pid, int pidfd, uint64_t *ret)
     return rc == -ESRCH || rc == -EACCES ? 0 : rc;
 }
 
+/* Of whoever has the pid now; -ESRCH where nobody has. */
+static int pidfd_of(pid_t pid)
+{
+    if (pid <= 0)
+        return -ESRCH;
+    int fd = pidfd_open(pid, 0);
+    return fd >= 0 ? fd : errno == EINVAL ? -ESRCH : -errno;
+}
+
 static int open_pidfd(int socket_fd, pid_t pid, int *ret, bool *ret_by_pid)
 {
     if (!kernel_is_old()) {
@@ -137,11 +146,9 @@ static int open_pidfd(int socket_fd, pid_t pid, int *ret, bool *ret_by_pid)
         if (errno != ENOPROTOOPT)
             return errno == EINVAL ? -ESRCH : -errno; /* EINVAL: gone, to kernels before 6.16 */
     }
-    if (pid <= 0)
-        return -ESRCH;
-    int fd = pidfd_open(pid, 0);
+    int fd = pidfd_of(pid);
     if (fd < 0)
-        return errno == EINVAL ? -ESRCH : -errno;
+        return fd;
 
     struct pollfd p = {.fd = socket_fd, .events = 0};
     if (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP)) {
@@ -225,12 +232,10 @@ bool peer_is_same(const struct peer *a, const struct peer *b)
 int peer_reopen(pid_t pid, uint64_t incarnation)
 {
     uint64_t found = 0;
+    int fd = pidfd_of(pid);
 
-    if (pid <= 0)
-        return -ESRCH;
-    int fd = pidfd_open(pid, 0);
     if (fd < 0)
-        return errno == EINVAL ? -ESRCH : -errno;
+        return fd;
     int rc = read_incarnation(pid, fd, &found);
     int gone = alive(fd);
     if (gone)

@@ -202,6 +202,18 @@ static bool ledger_pool_live(const struct ledger *ledger, unsigned index)
     return false;
 }
 
+/* `fd` is its region, or -1. */
+static void drop_pool(struct store *store, unsigned index, int fd)
+{
+    char name[sizeof("pool-") + CODEC_NAME_MAX] = "pool-";
+
+    if (fd >= 0) {
+        notify_unstore(strcat(name, store->ledger.pools[index].name), NOTIFY_PATIENCE_MS);
+        close(fd);
+    }
+    ledger_clear_pool(&store->ledger, index);
+}
+
 /* Opens what an earlier daemon left. Pools that nothing lives in are dropped where the
  * configuration has them no more, or in another shape. */
 static int open_old_pools(struct store *store, const struct config *config, struct notify_fd *fds,
@@ -210,8 +222,10 @@ static int open_old_pools(struct store *store, const struct config *config, stru
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         struct ledger_pool *info = &store->ledger.pools[i];
         if (strnlen(info->name, sizeof(info->name)) == sizeof(info->name) ||
-            info->references_top > ALLOCATIONS_MAX)
+            info->references_top > ALLOCATIONS_MAX) {
+            log_error("store: the ledger's description of pool %u is damaged", i + 1);
             return -EBADMSG;
+        }
         bool live = ledger_pool_live(&store->ledger, i);
         if (!info->name[0] && live) {
             log_error("store: pool %u of the ledger is in use, but has no name", i + 1);
@@ -222,12 +236,7 @@ static int open_old_pools(struct store *store, const struct config *config, stru
         const struct config_pool *wished = config_find(config, info->name);
         int fd = take_fd(fds, n_fds, "pool-", info->name);
         if (!live && (fd < 0 || !wished || !same_shape(info, wished))) {
-            if (fd >= 0) {
-                char name[sizeof("pool-") + CODEC_NAME_MAX] = "pool-";
-                notify_unstore(strcat(name, info->name), NOTIFY_PATIENCE_MS);
-                close(fd);
-            }
-            ledger_clear_pool(&store->ledger, i);
+            drop_pool(store, i, fd);
             continue;
         }
         if (fd < 0) {
@@ -363,10 +372,9 @@ bool store_configure(struct store *store, const struct config *config)
 
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         struct pool *pool = store->pools[i];
-        const struct config_pool *wished;
         if (!pool)
             continue;
-        wished = config_find(config, pool->info->name);
+        const struct config_pool *wished = config_find(config, pool->info->name);
         if (!wished && !pool->retired && pool_live(pool) > 0) {
             log_error("reload: pool %s is in use and cannot be removed", pool->info->name);
             fits = false;

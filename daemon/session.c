@@ -356,9 +356,9 @@ int session_adopt(struct sessions *all, uv_loop_t *loop, unsigned slot, int sock
     s->id = record->id;
     s->next = ledger_journal_last(&all->store->ledger, slot) + 1;
     s->peer = peer;
-    s->granted = socket_fd >= 0;
     s->suspect = true;
     begin_watches(s);
+    s->granted = socket_fd >= 0 || session_watches(s);
     for (unsigned i = 0; i < POOLS_MAX; i++) {
         Allot__Access access = (Allot__Access)(record->attached >> 2 * i & 3);
         struct pool *pool = all->store->pools[i];

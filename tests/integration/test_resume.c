@@ -397,6 +397,33 @@ static void test_resume__who_holds_a_large_block_is_kept(void **state)
     wire_close(&w);
 }
 
+/* The next daemon knows what it watches from the ledger alone. */
+static void test_resume__who_watches_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char secret[CODEC_SECRET_SIZE];
+
+    fixture_open(f, NULL);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint64_t session = w.session;
+    memcpy(secret, w.reply->secret.data, sizeof(secret));
+    check_equal(wire_item(&w, ALLOT__OP__OP_WATCH, wire_pool(&w, "default"), 0, 0, 0, NULL),
+                ALLOT__ERROR__E_OK);
+    fixture_kill(f);
+    wire_close(&w);
+    f->setup.keep_clients = true;
+    fixture_start(f);
+    check_equal(wire_resume(&w, f->socket, session, secret, sizeof(secret)), ALLOT__ERROR__E_OK);
+    Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+    ping.number = w.next;
+    wire_send(&w, &ping);
+    while (wire_receive(&w)->n_events)
+        ; /* what a watch has to tell may come first */
+    check(is_stored(f, session));
+    wire_close(&w);
+}
+
 static void test_resume__the_store_is_lost(void **state)
 {
     struct fixture *f = *state;
@@ -659,6 +686,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_resume__the_manager_does_not_listen),
         fixture_test_bare(test_resume__who_holds_something_is_kept),
         fixture_test_bare(test_resume__who_holds_a_large_block_is_kept),
+        fixture_test_bare(test_resume__who_watches_is_kept),
         fixture_test_bare(test_resume__the_store_is_lost),
         fixture_test_bare(test_resume__not_more_than_are_kept),
         fixture_test(test_resume__by_whom),

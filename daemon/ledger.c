@@ -419,9 +419,6 @@ void ledger_entry_refuse(struct ledger_entry *entry, Allot__Error error, uint64_
 static bool entry_committed(const struct ledger *ledger, unsigned slot, struct ledger_entry *e,
                             uint64_t *ret_value, uint64_t *ret_generation)
 {
-    const struct ledger_record *record;
-    const ledger_reference *references;
-
     *ret_value = 0;
     *ret_generation = 0;
     if (e->old_word == e->new_word || e->pool >= POOLS_MAX)
@@ -439,8 +436,8 @@ static bool entry_committed(const struct ledger *ledger, unsigned slot, struct l
     if (e->record >= ledger->pools[e->pool].records_top || e->record >= ALLOCATIONS_MAX ||
         e->reference >= ledger->pools[e->pool].references_top || e->reference >= ALLOCATIONS_MAX)
         return false;
-    record = &ledger_records(ledger, e->pool)[e->record];
-    references = ledger_references(ledger, e->pool);
+    const struct ledger_record *record = &ledger_records(ledger, e->pool)[e->record];
+    const ledger_reference *references = ledger_references(ledger, e->pool);
     switch (e->op) {
     case ALLOT__OP__OP_ALLOC:
     case ALLOT__OP__OP_ALLOC_PAGES:

@@ -265,28 +265,35 @@ static void read_access(struct reading *r, const char *value)
     free(copy);
 }
 
+static bool is_member(const struct peer *peer, gid_t group)
+{
+    bool member = group == peer->gid;
+
+    for (unsigned i = 0; i < peer->n_groups && !member; i++)
+        member = group == peer->groups[i];
+    return member;
+}
+
 Allot__Access config_access(const struct config_pool *pool, const struct peer *peer)
 {
-    enum rule_kind best = RULE_ANY;
-    Allot__Access access = ALLOT__ACCESS__ACCESS_NONE;
+    Allot__Access of_all = ALLOT__ACCESS__ACCESS_NONE;
+    Allot__Access of_groups = ALLOT__ACCESS__ACCESS_NONE;
+    bool in_group = false;
 
     for (unsigned i = 0; i < pool->n_rules; i++) {
         const struct config_rule *rule = &pool->rules[i];
 
         if (rule->kind == RULE_UID && rule->id == peer->uid)
             return rule->access;
-        if (rule->kind == RULE_GID) {
-            bool member = rule->id == peer->gid;
-            for (unsigned g = 0; g < peer->n_groups && !member; g++)
-                member = rule->id == peer->groups[g];
-            if (!member || (best == RULE_GID && rule->access <= access))
-                continue;
-        } else if (rule->kind == RULE_UID || best == RULE_GID)
+        if (rule->kind == RULE_ANY)
+            of_all = rule->access;
+        if (rule->kind != RULE_GID || !is_member(peer, rule->id))
             continue;
-        best = rule->kind;
-        access = rule->access;
+        in_group = true;
+        if (rule->access > of_groups)
+            of_groups = rule->access;
     }
-    return access;
+    return in_group ? of_groups : of_all;
 }
 
 static void read_allocator(struct reading *r, const char *name)
@@ -442,10 +449,10 @@ static void read_daemon_key(struct reading *r, enum daemon_key key, const char *
             strcpy(config->socket, value);
         break;
     case DAEMON_WORKERS:
-        read_unsigned(r, "workers", value, WORKERS_MAX, &config->workers);
+        read_unsigned(r, daemon_keys[key], value, WORKERS_MAX, &config->workers);
         break;
     case DAEMON_SESSIONS_MAX:
-        read_unsigned(r, "sessions_max", value, SESSIONS_MAX, &config->sessions_max);
+        read_unsigned(r, daemon_keys[key], value, SESSIONS_MAX, &config->sessions_max);
         break;
     case DAEMON_LOG_LEVEL:
         level = log_level_from_name(value);
@@ -477,10 +484,10 @@ static void read_pool_key(struct reading *r, enum pool_key key, const char *valu
 
     switch (key) {
     case POOL_SIZE:
-        read_number(r, "size", value, 1, REGION_SIZE_MAX, &pool->size);
+        read_number(r, pool_keys[key], value, 1, REGION_SIZE_MAX, &pool->size);
         break;
     case POOL_SIZE_MAX:
-        read_number(r, "size_max", value, 1, REGION_SIZE_MAX, &pool->size_max);
+        read_number(r, pool_keys[key], value, 1, REGION_SIZE_MAX, &pool->size_max);
         break;
     case POOL_PAGE_SIZE:
         read_page_size(r, value);
@@ -489,16 +496,16 @@ static void read_pool_key(struct reading *r, enum pool_key key, const char *valu
         read_allocator(r, value);
         break;
     case POOL_IDS:
-        read_number(r, "ids", value, 1, IDS_MAX, &pool->ids);
+        read_number(r, pool_keys[key], value, 1, IDS_MAX, &pool->ids);
         break;
     case POOL_QUOTA:
-        read_number(r, "quota", value, 1, UINT64_MAX, &pool->quota);
+        read_number(r, pool_keys[key], value, 1, UINT64_MAX, &pool->quota);
         break;
     case POOL_ALLOCATIONS_MAX:
-        read_number(r, "allocations_max", value, 1, ALLOCATIONS_MAX, &pool->allocations_max);
+        read_number(r, pool_keys[key], value, 1, ALLOCATIONS_MAX, &pool->allocations_max);
         break;
     case POOL_NAMES_QUOTA:
-        read_number(r, "names_quota", value, 0, NAMES_MAX, &pool->names_quota);
+        read_number(r, pool_keys[key], value, 0, NAMES_MAX, &pool->names_quota);
         break;
     case POOL_ACCESS:
         read_access(r, value);

@@ -167,8 +167,10 @@ int allot_watch(struct allot_pool *p, const char *prefix,
     pthread_mutex_unlock(&a->calls.lock);
     if (r < 0)
         return r;
-    if (!free_one) /* the daemon has forgotten one that we have not */
+    if (!free_one) { /* the daemon has forgotten one that we have not */
+        (void)ask(a, ALLOT__OP__OP_UNWATCH, NULL, NULL, id, NULL);
         return ALLOT_E_LIMIT;
+    }
     *ret_watch = id;
     return 0;
 }

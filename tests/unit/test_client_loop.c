@@ -215,6 +215,44 @@ static void test_loop__connections_lost_while_asking_again_are_closed(void **sta
     assert_int_equal(count_descriptors(), descriptors);
 }
 
+static void watches_script(struct fake *f)
+{
+    uint64_t id = 0;
+
+    fake_begin(f);
+    for (unsigned i = 0; i <= ALLOT_WATCHES_MAX; i++) {
+        fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_WATCH);
+        id = f->request->number;
+        fake_answer(f, id, 1, NULL, &id);
+    }
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_UNWATCH &&
+                      f->request->n_positions == 1 && f->request->positions[0] == id);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    fake_end(f);
+}
+
+static void ignore_event(void *ctx, const struct allot_event *event)
+{
+    (void)ctx;
+    (void)event;
+}
+
+/* The daemon has forgotten one, as of a pool that it has no more. */
+static void test_loop__a_watch_that_finds_no_place_is_ended(void **state)
+{
+    uint64_t watch;
+
+    (void)state;
+    fake_start(&fake, watches_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    for (unsigned i = 0; i < ALLOT_WATCHES_MAX; i++)
+        assert_int_equal(allot_watch(p, NULL, ignore_event, NULL, &watch), 0);
+    assert_int_equal(allot_watch(p, NULL, ignore_event, NULL, &watch), ALLOT_E_LIMIT);
+    allot_close(a);
+    expect_no_failure();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_loop__is_quiet_where_a_child_has_the_lost_socket,
                                         setup, teardown),
         cmocka_unit_test(test_loop__connections_lost_while_asking_again_are_closed),
+        cmocka_unit_test(test_loop__a_watch_that_finds_no_place_is_ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -525,6 +525,29 @@ static bool is_poisoned(struct connection *c)
     return true;
 }
 
+/* Serves the next request of the first frame; *ret_operations is how many numbers it takes. */
+static enum service_step serve_request(struct connection *c, const void *request, size_t length,
+                                       unsigned room, unsigned *ret_operations)
+{
+    struct service *service = &c->all->service;
+    struct session *before = c->session;
+    bool suspect = before && before->suspect;
+    enum service_step step = service_request(service, &c->session, c->fd, request, length, c->taken,
+                                             room, ret_operations);
+
+    if (service->poisoned)
+        record_of(before)->starts--; /* so much can be done at the next start, too */
+    if (suspect)
+        before->counted = false;
+    if (step == SERVICE_WAIT && c->tried > c->requests)
+        c->tried = c->requests; /* it will be served, and counted, again */
+    if (c->session && c->session != before) {
+        connect_session(c, c->session);
+        c->greets = true;
+    }
+    return step;
+}
+
 /* Serves the frame's requests from where the last round left it. True where it is done; else the
  * rest has to come in a later round, or c->session waits. */
 static bool serve_frame(struct connection *c, const void *frame, size_t size, struct round *round)
@@ -536,29 +559,17 @@ static bool serve_frame(struct connection *c, const void *frame, size_t size, st
     int error;
 
     while (!round->close && codec_next_request(frame, size, &at, &request, &length, &error)) {
-        struct session *before = c->session;
-        unsigned operations = 0;
+        struct session *s = c->session;
+        unsigned operations;
         if (replies_full(&service->replies))
             return false;
-        bool suspect = before && before->suspect;
-        service->poisoned = suspect && is_poisoned(c);
-        if (service->poisoned && record_of(before)->starts > STARTS_MAX) {
-            service_refuse(service, before->next, 0, ALLOT__ERROR__E_INTERNAL);
+        service->poisoned = s && s->suspect && is_poisoned(c);
+        if (service->poisoned && record_of(s)->starts > STARTS_MAX) {
+            service_refuse(service, s->next, 0, ALLOT__ERROR__E_INTERNAL);
             error = 0;
             break; /* it ends the daemon before it can be told what it asks for */
         }
-        enum service_step step = service_request(service, &c->session, c->fd, request, length,
-                                                 c->taken, round->room, &operations);
-        if (service->poisoned)
-            record_of(before)->starts--; /* so much can be done at the next start, too */
-        if (suspect)
-            before->counted = false;
-        if (step == SERVICE_WAIT && c->tried > c->requests)
-            c->tried = c->requests; /* it will be served, and counted, again */
-        if (c->session && c->session != before) {
-            connect_session(c, c->session);
-            c->greets = true;
-        }
+        enum service_step step = serve_request(c, request, length, round->room, &operations);
         round->wait = step == SERVICE_WAIT || step == SERVICE_PAUSE;
         round->move = step == SERVICE_MOVE;
         if (operations > round->room || step == SERVICE_WAIT || round->move)

@@ -266,13 +266,18 @@ static void ended(struct supervisor *s, int status)
         log_warning("supervisor: the daemon ended with status %d", code);
 }
 
+/* Who is dead has said all; and what it has said is read while it is still known. */
 static void reap(struct supervisor *s)
 {
+    siginfo_t info = {0};
     int status;
 
+    if (s->pid == 0 || waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        info.si_pid == 0)
+        return;
     while (read_message(s))
         ;
-    if (s->pid > 0 && waitpid(s->pid, &status, WNOHANG) == s->pid)
+    if (waitpid(s->pid, &status, 0) == s->pid)
         ended(s, status);
 }
 

@@ -534,7 +534,7 @@ void fixture_log_wait(struct fixture *f, const char *text)
     }
 }
 
-unsigned fixture_count_fds(const struct fixture *f)
+unsigned fixture_count_fds_from(const struct fixture *f, int first)
 {
     char path[64];
     unsigned n = 0;
@@ -543,9 +543,14 @@ unsigned fixture_count_fds(const struct fixture *f)
     DIR *directory = opendir(path);
     check(directory != NULL);
     for (struct dirent *entry; (entry = readdir(directory));)
-        n += entry->d_name[0] != '.';
+        n += entry->d_name[0] != '.' && atoi(entry->d_name) >= first;
     closedir(directory);
     return n;
+}
+
+unsigned fixture_count_fds(const struct fixture *f)
+{
+    return fixture_count_fds_from(f, 0);
 }
 
 void fixture_wait_fds(const struct fixture *f, unsigned count)

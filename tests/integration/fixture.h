@@ -120,6 +120,7 @@ void fixture_log_wait(struct fixture *f, const char *text);
 
 /* Entries of /proc/PID/fd; a line of /proc/PID/status in kB, such as "RssAnon:". */
 unsigned fixture_count_fds(const struct fixture *f);
+unsigned fixture_count_fds_from(const struct fixture *f, int first); /* of these numbers */
 uint64_t fixture_status_kb(const struct fixture *f, const char *field);
 /* Waits until it has so many open: what its clients leave behind it closes in its own time. */
 void fixture_wait_fds(const struct fixture *f, unsigned count);

@@ -322,6 +322,12 @@ static void hand_over(struct msghdr *message, union control *control, int fd)
     memcpy(CMSG_DATA(c), &fd, sizeof(int));
 }
 
+/* What sending failed with, as -errno. What the kernel has no memory for will be sent later. */
+static int send_error(void)
+{
+    return errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
+}
+
 /* Sends frames[*sent...]; *sent tells how far it got. 0, -EAGAIN where the peer does not drain, or
  * another -errno where it is gone. One call hands over one descriptor: a round has few. */
 static int send_frames(int fd, const struct replies_frame *frames, unsigned n_frames,
@@ -333,7 +339,7 @@ static int send_frames(int fd, const struct replies_frame *frames, unsigned n_fr
 
     if (n_frames == 1 && frames[0].fd < 0) {
         if (send(fd, bytes + frames[0].offset, frames[0].size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            return errno == EINTR ? -EAGAIN : -errno;
+            return send_error();
         *sent = 1;
         return 0;
     }
@@ -353,7 +359,7 @@ static int send_frames(int fd, const struct replies_frame *frames, unsigned n_fr
         }
         int rc = sendmmsg(fd, out, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (rc < 0)
-            return errno == EINTR ? -EAGAIN : -errno;
+            return send_error();
         close_descriptors(&frames[*sent], (unsigned)rc);
         *sent += (unsigned)rc;
     }
@@ -422,7 +428,7 @@ static int tell_next(struct connection *c, struct watch *w)
         return -EMSGSIZE;
     if (send(c->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         *w = before;
-        return errno == EINTR || errno == ENOBUFS ? -EAGAIN : -errno;
+        return send_error();
     }
     atomic_fetch_add_explicit(&s->bytes_sent, size, memory_order_relaxed);
     return 1;

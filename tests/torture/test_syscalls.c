@@ -8,6 +8,8 @@
  * A client with a raw connection and one with the library do the same each time, and must see
  * nothing of it: each request is answered once (a repeated answer is the same), has been carried
  * out once, and the raw connection stays, from the first grant on. In the end nothing is left.
+ *
+ * Besides, calls of a living daemon fail for a moment.
  */
 #include <poll.h>
 #include <setjmp.h>
@@ -280,17 +282,17 @@ static bool has_ended(int pidfd, int timeout_ms)
     return poll(&p, 1, timeout_ms) == 1;
 }
 
-/* The next daemon, killed at its `n`th `call`; 0: not at all. */
-static void spawn(struct fixture *f, const char *call, unsigned n)
+/* The next daemon, with a fault at these calls; NULL: without. */
+static void spawn(struct fixture *f, const char *where, const char *fault)
 {
-    char name[64];
-    char when[64];
-    const char *const environment[] = {name, when, NULL};
+    char names[64];
+    char what[64];
+    const char *const environment[] = {names, what, NULL};
 
-    snprintf(name, sizeof(name), "TRACED_CALL=%s", call);
-    snprintf(when, sizeof(when), "TRACED_WHEN=%u", n);
-    setenv("ALLOTD", n ? TRACED_PATH : getenv("TRACED"), 1);
-    f->setup.environment = n ? environment : NULL;
+    snprintf(names, sizeof(names), "TRACED_CALLS=%s", where);
+    snprintf(what, sizeof(what), "TRACED_FAULT=%s", fault ? fault : "");
+    setenv("ALLOTD", fault ? TRACED_PATH : getenv("TRACED"), 1);
+    f->setup.environment = fault ? environment : NULL;
     fixture_spawn(f);
     f->setup.environment = NULL;
 }
@@ -318,12 +320,14 @@ static bool kill_at(struct fixture *f, const char *call, unsigned n, const struc
     struct run run = {.socket = f->socket};
     pid_t pids[2];
     int pidfds[2];
+    char fault[64];
     bool reached = false;
 
+    snprintf(fault, sizeof(fault), "signal=KILL:when=%u", n);
     gate_open(&run.opened);
     gate_open(&run.held);
     gate_open(&run.go);
-    spawn(f, call, scene->adopting ? 0 : n);
+    spawn(f, call, scene->adopting ? NULL : fault);
     for (unsigned i = 0; i < 2; i++) {
         pids[i] = child_start(scene->clients[i], &run);
         pidfds[i] = pidfd_open(pids[i], 0);
@@ -335,13 +339,13 @@ static bool kill_at(struct fixture *f, const char *call, unsigned n, const struc
     for (unsigned i = 0; i < 2; i++)
         gate_signal(&run.go);
     if (scene->adopting)
-        spawn(f, call, n);
+        spawn(f, call, fault);
     while (!reached && !(has_ended(pidfds[0], 0) && has_ended(pidfds[1], 0)))
         reached = has_ended(f->pidfd, 1);
     if (!reached)
         fixture_kill_begin(f);
     fixture_kill_end(f);
-    spawn(f, "", 0);
+    spawn(f, "", NULL);
     check(fixture_wait_ready(f));
     for (unsigned i = 0; i < 2; i++) {
         child_join(pids[i]);
@@ -355,12 +359,13 @@ static bool kill_at(struct fixture *f, const char *call, unsigned n, const struc
     return reached;
 }
 
+static const struct fixture_setup setup = {
+    .config = "[daemon]\nworkers = 1\n[pool default]\nsize_max = 64M\n",
+    .activate = true,
+    .keep_clients = true};
+
 static void kill_at_each(struct fixture *f, const struct scene *scene)
 {
-    static const struct fixture_setup setup = {
-        .config = "[daemon]\nworkers = 1\n[pool default]\nsize_max = 64M\n",
-        .activate = true,
-        .keep_clients = true};
     unsigned kills = 0;
 
     fixture_open(f, &setup);
@@ -390,9 +395,36 @@ static void test_syscalls__while_one_that_waits_comes_back(void **state)
     kill_at_each(*state, &(struct scene){.clients = {run_holder, run_waiter}, .adopting = true});
 }
 
+/* ---- what the kernel refuses for a moment ---- */
+
+static void test_syscalls__no_memory_to_send(void **state)
+{
+    struct fixture *f = *state;
+    struct run run = {.socket = f->socket};
+    pid_t pids[2];
+
+    fixture_open(f, &setup);
+    gate_open(&run.opened);
+    gate_open(&run.go);
+    spawn(f, "sendto,sendmmsg", "error=ENOBUFS:when=2+3");
+    pids[0] = child_start(run_raw, &run);
+    pids[1] = child_start(run_library, &run);
+    for (unsigned i = 0; i < 2; i++)
+        gate_wait(&run.opened);
+    for (unsigned i = 0; i < 2; i++)
+        gate_signal(&run.go);
+    for (unsigned i = 0; i < 2; i++)
+        child_join(pids[i]);
+    gate_close(&run.opened);
+    gate_close(&run.go);
+    expect_nothing_left(f->socket);
+    fixture_kill(f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        fixture_test_bare(test_syscalls__no_memory_to_send),
         fixture_test_bare(test_syscalls__while_serving),
         fixture_test_bare(test_syscalls__while_adopting),
         fixture_test_bare(test_syscalls__while_one_that_waits_comes_back),

@@ -137,6 +137,10 @@ static void take_answers(struct client *c)
 {
     const Allot__Reply *r = wire_receive(&c->w);
 
+    if (!r)
+        fprintf(stderr, "session %llu, %llu of %llu operations answered: its connection is lost\n",
+                (unsigned long long)c->w.session, (unsigned long long)c->answered,
+                (unsigned long long)c->w.next - 1);
     check(r != NULL); /* the connection stays */
     check_equal(r->refused, ALLOT__ERROR__E_OK);
     for (unsigned i = 0; i < r->count; i++) {

@@ -124,7 +124,8 @@ static void test_poison__under_the_supervisor(void **state)
 static void test_poison__refused_and_not_told(void **state)
 {
     static const char *const killed_at_the_answer[] = {"TRACED=" ALLOTD_CRASHING_PATH,
-                                                       "TRACED_CALL=sendto", "TRACED_WHEN=1", NULL};
+                                                       "TRACED_CALLS=sendto",
+                                                       "TRACED_FAULT=signal=KILL:when=1", NULL};
     struct fixture *f = *state;
 
     open_kept(f);

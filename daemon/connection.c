@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "frames.h"
 #include "log.h"
 #include "pending.h"
 
@@ -114,17 +115,9 @@ static void on_poll_closed(uv_handle_t *handle)
     free(c);
 }
 
-/* Those that went with frames, or will not. */
-static void close_descriptors(const struct replies_frame *frames, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (frames[i].fd >= 0)
-            close(frames[i].fd);
-}
-
 static void backlog_free(struct backlog *b)
 {
-    close_descriptors(&b->frames[b->sent], b->n_frames - b->sent);
+    frames_close(&b->frames[b->sent], b->n_frames - b->sent);
     free(b);
 }
 
@@ -306,66 +299,6 @@ void connections_close(struct connections *all)
 
 /* ---- sending ---- */
 
-/* Room for one descriptor. */
-union control {
-    struct cmsghdr header;
-    char space[CMSG_SPACE(sizeof(int))];
-};
-
-static void hand_over(struct msghdr *message, union control *control, int fd)
-{
-    message->msg_control = control;
-    message->msg_controllen = sizeof(*control);
-    struct cmsghdr *c = CMSG_FIRSTHDR(message);
-    *c = (struct cmsghdr){
-        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-    memcpy(CMSG_DATA(c), &fd, sizeof(int));
-}
-
-/* What sending failed with, as -errno. What the kernel has no memory for will be sent later. */
-static int send_error(void)
-{
-    return errno == EINTR || errno == ENOBUFS || errno == ENOMEM ? -EAGAIN : -errno;
-}
-
-/* Sends frames[*sent...]; *sent tells how far it got. 0, -EAGAIN where the peer does not drain, or
- * another -errno where it is gone. One call hands over one descriptor: a round has few. */
-static int send_frames(int fd, const struct replies_frame *frames, unsigned n_frames,
-                       unsigned char *bytes, unsigned *sent)
-{
-    struct mmsghdr out[REPLIES_FRAMES_MAX];
-    struct iovec parts[REPLIES_FRAMES_MAX];
-    union control control;
-
-    if (n_frames == 1 && frames[0].fd < 0) {
-        if (send(fd, bytes + frames[0].offset, frames[0].size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            return send_error();
-        *sent = 1;
-        return 0;
-    }
-    while (*sent < n_frames) {
-        unsigned n = 0;
-        bool has_fd = false;
-        for (; *sent + n < n_frames; n++) {
-            const struct replies_frame *frame = &frames[*sent + n];
-            if (frame->fd >= 0 && has_fd)
-                break;
-            parts[n] = (struct iovec){.iov_base = bytes + frame->offset, .iov_len = frame->size};
-            out[n].msg_hdr = (struct msghdr){.msg_iov = &parts[n], .msg_iovlen = 1};
-            if (frame->fd < 0)
-                continue;
-            hand_over(&out[n].msg_hdr, &control, frame->fd);
-            has_fd = true;
-        }
-        int rc = sendmmsg(fd, out, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (rc < 0)
-            return send_error();
-        close_descriptors(&frames[*sent], (unsigned)rc);
-        *sent += (unsigned)rc;
-    }
-    return 0;
-}
-
 /* Keeps what a round could not send. False without memory. */
 static bool keep_backlog(struct connection *c, unsigned sent, unsigned consume, bool close_after)
 {
@@ -428,7 +361,7 @@ static int tell_next(struct connection *c, struct watch *w)
         return -EMSGSIZE;
     if (send(c->fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         *w = before;
-        return send_error();
+        return frames_error();
     }
     atomic_fetch_add_explicit(&s->bytes_sent, size, memory_order_relaxed);
     return 1;
@@ -659,13 +592,13 @@ static bool finish_round(struct connection *c, struct round round)
     keep(c);
     if (c->session)
         atomic_fetch_add_explicit(&c->session->bytes_sent, r->used, memory_order_relaxed);
-    int rc = send_frames(c->fd, r->frames, r->n_frames, r->bytes, &sent);
+    int rc = frames_send(c->fd, r->frames, r->n_frames, r->bytes, &sent);
     if (rc == -EAGAIN && keep_backlog(c, sent, round.consume, round.close)) {
         uv_poll_start(&c->poll, UV_WRITABLE, on_event);
         rewind_peek(c);
         return false;
     }
-    close_descriptors(&r->frames[sent], r->n_frames - sent);
+    frames_close(&r->frames[sent], r->n_frames - sent);
     /* Consumed before the socket closes: what is left unread would cut the peer's last answers. */
     consume(c, round.consume);
     if (rc || round.close) {
@@ -731,7 +664,7 @@ static void read_rounds(struct connection *c)
 static void write_backlog(struct connection *c)
 {
     struct backlog *b = c->backlog;
-    int rc = send_frames(c->fd, b->frames, b->n_frames, b->bytes, &b->sent);
+    int rc = frames_send(c->fd, b->frames, b->n_frames, b->bytes, &b->sent);
 
     if (rc == -EAGAIN)
         return;

@@ -76,7 +76,7 @@ static void test_step_starts__pool_is_dropped(void **state)
     victim_stop(&v);
     v.config = &victim_config;
     victim_run(
-        &v, &(struct life){"pool dropped", act_start, HELD, .states = 4, .judge = judge_dropped});
+        &v, &(struct life){"pool dropped", act_start, HELD, .states = 5, .judge = judge_dropped});
 }
 
 int main(int argc, char **argv)

@@ -271,6 +271,7 @@ int main(int argc, char **argv)
     static struct daemon d;
 
     fill_standard_descriptors();
+    signal(SIGPIPE, SIG_IGN);
     options_parse(argc, argv, &d.options);
     if (read_config(&d.options, &d.config))
         return EXIT_CONFIG;
@@ -282,7 +283,6 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     if (d.options.supervise)
         return supervise(argv, d.options.supervise);
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a region larger than files may be: EFBIG */
     if (!has_allocators() || start(&d))
         return EXIT_FAILURE;

@@ -53,6 +53,21 @@ static void test_supervise__nothing_is_lost(void **state)
     check(stat(f->socket, &st) < 0 && errno == ENOENT);
 }
 
+static void expect_all_goes_on(struct fixture *f, void (*before_exec)(void))
+{
+    struct fixture_setup setup = supervised;
+
+    setup.before_exec = before_exec;
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t block = wire_alloc(&w, pool, 1000);
+    fixture_kill_supervised(f);
+    wire_free(&w, pool, block);
+    wire_close(&w);
+}
+
 static void close_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -62,19 +77,22 @@ static void close_standard_descriptors(void)
 /* What is opened first must not get the number that the log is written to. */
 static void test_supervise__no_standard_descriptors(void **state)
 {
-    struct fixture *f = *state;
-    struct fixture_setup setup = supervised;
+    expect_all_goes_on(*state, close_standard_descriptors);
+}
 
-    setup.before_exec = close_standard_descriptors;
-    fixture_open(f, &setup);
-    fixture_start(f);
-    wire_open(&w, f->socket);
-    uint32_t pool = wire_pool(&w, "default");
-    uint64_t block = wire_alloc(&w, pool, 1000);
-    fixture_kill_supervised(f);
-    wire_free(&w, pool, block);
-    wire_close(&w);
-    fixture_stop(f);
+static void log_to_nobody(void)
+{
+    int fds[2];
+
+    check(pipe(fds) == 0 && dup2(fds[1], STDERR_FILENO) == STDERR_FILENO);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* What is lost is what it has to say, and nothing else. */
+static void test_supervise__the_log_is_closed(void **state)
+{
+    expect_all_goes_on(*state, log_to_nobody);
 }
 
 static void test_supervise__a_first_start_refused_is_the_end(void **state)
@@ -242,6 +260,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_supervise__nothing_is_lost),
         fixture_test_bare(test_supervise__no_standard_descriptors),
+        fixture_test_bare(test_supervise__the_log_is_closed),
         fixture_test_bare(test_supervise__a_first_start_refused_is_the_end),
         fixture_test_bare(test_supervise__a_later_start_refused_is_tried_again),
         fixture_test_bare(test_supervise__told_to_end_while_none_runs),

@@ -333,6 +333,8 @@ static int open_signals(struct supervisor *s)
 {
     sigset_t wanted;
 
+    /* Ignored, as whoever started us may have left it, it is not sent. */
+    signal(SIGCHLD, SIG_DFL);
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGINT);

@@ -80,6 +80,17 @@ static void test_supervise__no_standard_descriptors(void **state)
     expect_all_goes_on(*state, close_standard_descriptors);
 }
 
+static void ignore_sigchld(void)
+{
+    check(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+}
+
+/* Whoever started the supervisor may have had no interest in children. */
+static void test_supervise__started_with_sigchld_ignored(void **state)
+{
+    expect_all_goes_on(*state, ignore_sigchld);
+}
+
 static void log_to_nobody(void)
 {
     int fds[2];
@@ -260,6 +271,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         fixture_test_bare(test_supervise__nothing_is_lost),
         fixture_test_bare(test_supervise__no_standard_descriptors),
+        fixture_test_bare(test_supervise__started_with_sigchld_ignored),
         fixture_test_bare(test_supervise__the_log_is_closed),
         fixture_test_bare(test_supervise__a_first_start_refused_is_the_end),
         fixture_test_bare(test_supervise__a_later_start_refused_is_tried_again),

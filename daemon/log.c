@@ -16,6 +16,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -108,6 +109,17 @@ static size_t append_escaped(char *line, size_t at, size_t room, const char *tex
     return at;
 }
 
+static bool takes_a_line(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    int n;
+
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    return n != 0;
+}
+
 void log_write(int level, const char *format, ...)
 {
     if (level > atomic_load_explicit(&level_max, memory_order_relaxed))
@@ -129,7 +141,7 @@ void log_write(int level, const char *format, ...)
                             : snprintf(line, sizeof(line), "allotd: %s: ", level_name(level));
     size_t size = append_escaped(line, (size_t)prefix, sizeof(line) - 1, text);
     line[size++] = '\n';
-    while (write(STDERR_FILENO, line, size) < 0 && errno == EINTR)
+    while (takes_a_line(STDERR_FILENO) && write(STDERR_FILENO, line, size) < 0 && errno == EINTR)
         ;
     errno = saved;
 }

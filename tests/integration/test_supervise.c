@@ -100,10 +100,28 @@ static void log_to_nobody(void)
     close(fds[1]);
 }
 
+/* Its other end stays open. */
+static void log_to_full_pipe(void)
+{
+    static const char bytes[4096];
+    int fds[2];
+
+    check(pipe2(fds, O_NONBLOCK) == 0 && dup2(fds[1], STDERR_FILENO) == STDERR_FILENO);
+    close(fds[1]);
+    while (write(STDERR_FILENO, bytes, sizeof(bytes)) > 0)
+        ;
+    check(fcntl(STDERR_FILENO, F_SETFL, 0) == 0);
+}
+
 /* What is lost is what it has to say, and nothing else. */
 static void test_supervise__the_log_is_closed(void **state)
 {
     expect_all_goes_on(*state, log_to_nobody);
+}
+
+static void test_supervise__nobody_reads_the_log(void **state)
+{
+    expect_all_goes_on(*state, log_to_full_pipe);
 }
 
 static void test_supervise__a_first_start_refused_is_the_end(void **state)
@@ -273,6 +291,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_supervise__no_standard_descriptors),
         fixture_test_bare(test_supervise__started_with_sigchld_ignored),
         fixture_test_bare(test_supervise__the_log_is_closed),
+        fixture_test_bare(test_supervise__nobody_reads_the_log),
         fixture_test_bare(test_supervise__a_first_start_refused_is_the_end),
         fixture_test_bare(test_supervise__a_later_start_refused_is_tried_again),
         fixture_test_bare(test_supervise__told_to_end_while_none_runs),

@@ -86,7 +86,9 @@ kept "systemctl daemon-reexec"
 
 machine_run mv "$allotd" "$allotd.away"
 die KILL
+from=$SECONDS
 machine_wait "some failures" restarted_since "$(restarts)" 3
+[ $((SECONDS - from)) -ge 2 ] || fail "starts that fail follow each other at once"
 machine_run mv "$allotd.away" "$allotd"
 kept "a binary that was missing for a while"
 

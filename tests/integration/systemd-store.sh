@@ -15,12 +15,12 @@ step "booted systemd $version"
 # The client. Its first word is what it must say after every event that leaves it all it had.
 hold() {
   coproc HOLDER { machine_as friend holder; }
-  read -r -t 30 good <&"${HOLDER[0]}" || fail "the client says nothing"
+  read -r -t 60 good <&"${HOLDER[0]}" || fail "the client says nothing"
   [[ $good = "good socket:"* ]] || fail "the client says: $good"
 }
 ask() {
   echo >&"${HOLDER[1]}"
-  read -r -t 30 said <&"${HOLDER[0]}" || fail "after $1 the client says nothing"
+  read -r -t 60 said <&"${HOLDER[0]}" || fail "after $1 the client says nothing"
 }
 kept() { # EVENT
   ask "$1"

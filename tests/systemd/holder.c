@@ -58,7 +58,7 @@ int main(void)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (!error)
-        error = allot_set_timeout(session, 30000);
+        error = allot_set_timeout(session, 50000);
     if (!error)
         error = allot_attach(session, "default", ALLOT_WRITE, &pool);
     if (!error)

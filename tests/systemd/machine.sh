@@ -9,7 +9,7 @@
 #   machine_boot           boots it
 #   machine_run CMD…       runs CMD inside, as root
 #   machine_as USER CMD…   … as a user of the machine
-#   machine_wait WHAT CMD… until CMD succeeds; fails after 30 s
+#   machine_wait WHAT CMD… until CMD succeeds; fails after a minute
 machine_here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 machine_pid=
 machine_unshare=
@@ -104,11 +104,11 @@ machine_as() {
 }
 
 machine_wait() { # WHAT CMD…
-  local what=$1 end=$((SECONDS + 30))
+  local what=$1 end=$((SECONDS + 60))
   shift
   until "$@"; do
     if [ "$SECONDS" -ge "$end" ]; then
-      echo "FAILED: waited 30 s for $what" >&2
+      echo "FAILED: waited a minute for $what" >&2
       exit 1
     fi
     sleep 0.02

@@ -6,8 +6,9 @@
  * ledger (what is), and the descriptors that came in (what is still there). The ledger wins while
  * anything is live in a pool. What it is not: it serves no request.
  *
- * Locks: `lock` for the account of kept clients, for a few instructions. All else only the main
- * thread changes, and only before the loops run.
+ * Locks: `lock` for the account of kept clients and for telling the manager of them, so that what
+ * one loop has dropped does not go with what another has kept under its name. All else only the
+ * main thread changes, and only before the loops run.
  */
 #include "store.h"
 
@@ -76,7 +77,8 @@ static void set_aside(struct notify_fd *fds, int n_fds)
 }
 
 #define CLIENT_NAME "client-"
-/* Others of the loop wait meanwhile. What is not kept now is asked for again later. */
+/* Others wait meanwhile, other loops, too, that have something to tell. What is not kept now is
+ * asked for again later. */
 #define CLIENT_PATIENCE_MS 20
 
 static const char *client_name(uint64_t id, char name[static sizeof(CLIENT_NAME) + 20])
@@ -85,66 +87,52 @@ static const char *client_name(uint64_t id, char name[static sizeof(CLIENT_NAME)
     return name;
 }
 
-static void release_client(struct store *store)
-{
-    pthread_mutex_lock(&store->lock);
-    store->clients--;
-    pthread_mutex_unlock(&store->lock);
-}
-
-static void forget(struct store *store, uint64_t id)
-{
-    pthread_mutex_lock(&store->lock);
-    store->forgotten[store->n_forgotten++] = id;
-    pthread_mutex_unlock(&store->lock);
-}
-
 /* False where the manager does not listen. */
-static bool drop_forgotten(struct store *store)
+static bool drop_forgotten_locked(struct store *store)
 {
     char name[sizeof(CLIENT_NAME) + 20];
 
-    for (;;) {
-        pthread_mutex_lock(&store->lock);
-        uint64_t id = store->n_forgotten ? store->forgotten[--store->n_forgotten] : 0;
-        pthread_mutex_unlock(&store->lock);
-        if (!id)
-            return true;
-        if (notify_unstore(client_name(id, name), CLIENT_PATIENCE_MS)) {
-            forget(store, id);
+    while (store->n_forgotten > 0) {
+        uint64_t id = store->forgotten[store->n_forgotten - 1];
+        if (notify_unstore(client_name(id, name), CLIENT_PATIENCE_MS))
             return false;
-        }
-        release_client(store);
+        store->n_forgotten--;
+        store->clients--;
     }
+    return true;
 }
 
-static bool reserve_client(struct store *store)
-{
-    pthread_mutex_lock(&store->lock);
-    bool good = store->clients < CLIENTS_KEPT_MAX;
-    store->clients += good;
-    pthread_mutex_unlock(&store->lock);
-    return good;
-}
-
-bool store_keep_client(struct store *store, int fd, uint64_t id)
+static bool keep_client_locked(struct store *store, int fd, uint64_t id)
 {
     char name[sizeof(CLIENT_NAME) + 20];
 
-    if (!notify_is_heard() || !drop_forgotten(store) || !reserve_client(store))
+    if (!drop_forgotten_locked(store) || store->clients >= CLIENTS_KEPT_MAX)
         return false;
     int rc = notify_store(fd, client_name(id, name), CLIENT_PATIENCE_MS);
     if (rc) {
         log_debug("store: the service manager does not keep %s: %s", name, strerror(-rc));
-        release_client(store);
+        return false;
     }
-    return !rc;
+    store->clients++;
+    return true;
+}
+
+bool store_keep_client(struct store *store, int fd, uint64_t id)
+{
+    if (!notify_is_heard())
+        return false;
+    pthread_mutex_lock(&store->lock);
+    bool kept = keep_client_locked(store, fd, id);
+    pthread_mutex_unlock(&store->lock);
+    return kept;
 }
 
 void store_forget_client(struct store *store, uint64_t id)
 {
-    forget(store, id);
-    drop_forgotten(store);
+    pthread_mutex_lock(&store->lock);
+    store->forgotten[store->n_forgotten++] = id;
+    drop_forgotten_locked(store);
+    pthread_mutex_unlock(&store->lock);
 }
 
 void store_adopt_client(struct store *store)

@@ -39,51 +39,57 @@ static int bind_to(int fd, const struct sockaddr_un *address)
     return rc;
 }
 
-/* Whether somebody listens at the address; a socket that nobody answers behind is removed. */
-static int clear_stale(const struct sockaddr_un *address)
+/* The path fits. */
+static struct sockaddr_un address_of(const char *path)
 {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memcpy(address.sun_path, path, strlen(path));
+    return address;
+}
+
+int listener_clear(const char *path)
+{
+    struct sockaddr_un address = address_of(path);
     struct stat st;
 
     /* Connecting to a file of another kind is refused in the same words. */
-    if (lstat(address->sun_path, &st) < 0)
+    if (lstat(path, &st) < 0)
         return -errno;
     if (!S_ISSOCK(st.st_mode))
         return -ENOTSOCK;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    int rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    int rc = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
     close(fd);
     if (rc == -ECONNREFUSED)
-        return unlink(address->sun_path) < 0 ? -errno : 0;
+        return unlink(path) < 0 ? -errno : 0;
     return -EADDRINUSE;
 }
 
 int listener_open(struct listener *l, const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct stat st;
-
-    if (strlen(path) >= sizeof(address.sun_path))
+    if (strlen(path) >= sizeof(l->path))
         return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, strlen(path));
+    struct sockaddr_un address = address_of(path);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     int rc = bind_to(fd, &address);
     if (rc == -EADDRINUSE) {
-        rc = clear_stale(&address);
+        rc = listener_clear(path);
         if (!rc)
             rc = bind_to(fd, &address);
     }
-    if (!rc && (listen(fd, BACKLOG) < 0 || lstat(path, &st) < 0))
+    if (!rc && listen(fd, BACKLOG) < 0)
         rc = -errno;
     if (rc) {
         close(fd);
         return rc;
     }
-    *l = (struct listener){.fd = fd, .device = st.st_dev, .inode = st.st_ino};
-    memcpy(l->path, path, strlen(path));
+    *l = (struct listener){.fd = fd};
+    strcpy(l->path, path);
     return 0;
 }
 
@@ -220,17 +226,15 @@ void listener_resume(struct listener *l)
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct listener *l = handle->data;
+    const struct listener *l = handle->data;
 
     close(l->fd);
+    if (l->path[0])
+        (void)listener_clear(l->path);
 }
 
 void listener_close(struct listener *l)
 {
-    struct stat st;
-
-    if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
-        unlink(l->path);
     uv_close((uv_handle_t *)&l->retry, NULL);
     uv_close((uv_handle_t *)&l->poll, on_closed);
 }

@@ -4,7 +4,6 @@
 #define ALLOTD_LISTENER_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 #include <uv.h>
 
 #include "notify.h"
@@ -17,14 +16,16 @@ struct listener {
     int fd;
     bool kept;      /* by the service manager */
     char path[108]; /* made by us and to be removed; empty: the manager sees to it */
-    dev_t device;   /* of the file at `path` */
-    ino_t inode;
     uv_timer_t retry;
     bool paused; /* accept() has last said that descriptors or memory have run out */
     void (*accepted)(void *ctx, int fd);
     void (*short_of_descriptors)(void *ctx);
     void *ctx;
 };
+
+/* Removes a socket at `path`, of 107 bytes at most, that nobody listens at any more. 0 or -errno:
+ * -ENOTSOCK where it is something else, -EADDRINUSE where somebody does. */
+int listener_clear(const char *path);
 
 /* Makes a socket at `path`, mode 0660. A file that a dead daemon left there is replaced. 0 or
  * -errno: -ENAMETOOLONG above 107 bytes, -EADDRINUSE where a daemon answers there. */
@@ -47,7 +48,7 @@ int listener_start(struct listener *l, uv_loop_t *loop, void (*accepted)(void *c
 /* A descriptor has become free: goes on where it paused. Loop's thread. */
 void listener_resume(struct listener *l);
 
-/* Stops accepting, closes, and removes the file if it is still ours. */
+/* Stops accepting, closes, and removes the file, unless it is somebody else's by now. */
 void listener_close(struct listener *l);
 
 #endif

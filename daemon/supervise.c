@@ -376,16 +376,18 @@ static int open_all(struct supervisor *s, char **argv, const char *argument)
     return rc;
 }
 
-/* Nobody listens any more where the daemon made a socket. */
+/* Nobody listens any more where the daemon made a socket, unless it is another daemon. */
 static void remove_socket(const struct supervisor *s)
 {
     for (unsigned i = 0; i < s->n_fds; i++) {
         struct sockaddr_un address = {0};
         socklen_t size = sizeof(address) - 1;
 
-        if (strcmp(s->fds[i].name, LISTENER_NAME) == 0 &&
-            getsockname(s->fds[i].fd, (struct sockaddr *)&address, &size) == 0)
-            unlink(address.sun_path);
+        if (strcmp(s->fds[i].name, LISTENER_NAME) != 0 ||
+            getsockname(s->fds[i].fd, (struct sockaddr *)&address, &size) < 0)
+            continue;
+        close(s->fds[i].fd);
+        (void)listener_clear(address.sun_path);
     }
 }
 

@@ -284,6 +284,24 @@ static void test_supervise__hands_on_what_it_was_given(void **state)
     check(stat(f->socket, &st) == 0);
 }
 
+/* Where another daemon has put its own meanwhile. */
+static void test_supervise__removes_no_other_socket(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
+
+    fixture_open(f, &supervised);
+    fixture_start(f);
+    check(unlink(f->socket) == 0);
+    strcpy(address.sun_path, f->socket);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    check(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 1) == 0);
+    fixture_stop(f);
+    check(stat(f->socket, &st) == 0);
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +318,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_supervise__the_daemon_dies_with_it),
         fixture_test_bare(test_supervise__hears_only_the_daemon),
         fixture_test_bare(test_supervise__hands_on_what_it_was_given),
+        fixture_test_bare(test_supervise__removes_no_other_socket),
     };
 
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL); /* a pattern of names */

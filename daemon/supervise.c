@@ -266,19 +266,19 @@ static void ended(struct supervisor *s, int status)
         log_warning("supervisor: the daemon ended with status %d", code);
 }
 
-/* Who is dead has said all; and what it has said is read while it is still known. */
+/* Who is dead has said all; and what it has said is read while it is still known. As the first
+ * process of a container we have children of others, too. */
 static void reap(struct supervisor *s)
 {
     siginfo_t info = {0};
     int status;
 
-    if (s->pid == 0 || waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-        info.si_pid == 0)
-        return;
-    while (read_message(s))
-        ;
-    if (waitpid(s->pid, &status, 0) == s->pid)
-        ended(s, status);
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
+        while (info.si_pid == s->pid && read_message(s))
+            ;
+        if (waitpid(info.si_pid, &status, 0) == s->pid)
+            ended(s, status);
+    }
 }
 
 static void take_signal(struct supervisor *s)

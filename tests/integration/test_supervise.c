@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -284,6 +285,42 @@ static void test_supervise__hands_on_what_it_was_given(void **state)
     check(stat(f->socket, &st) == 0);
 }
 
+static struct gate leave;
+static pid_t *left; /* shared with the child */
+
+static void leave_a_child(void)
+{
+    pid_t pid = fork();
+
+    check(pid >= 0);
+    if (pid > 0) {
+        *left = pid;
+        return;
+    }
+    gate_wait(&leave);
+    _exit(0);
+}
+
+/* As the first process of a container does, to which orphans come. */
+static void test_supervise__reaps_others(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture_setup setup = supervised;
+
+    left = mmap(NULL, sizeof(*left), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    check(left != MAP_FAILED);
+    gate_open(&leave);
+    setup.before_exec = leave_a_child;
+    fixture_open(f, &setup);
+    fixture_start(f);
+    gate_signal(&leave);
+    for (unsigned ms = 0; kill(*left, 0) == 0 && ms < FIXTURE_DEADLINE_MS; ms++)
+        poll(NULL, 0, 1);
+    check(kill(*left, 0) < 0 && errno == ESRCH);
+    gate_close(&leave);
+    munmap(left, sizeof(*left));
+}
+
 /* Where another daemon has put its own meanwhile. */
 static void test_supervise__removes_no_other_socket(void **state)
 {
@@ -318,6 +355,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_supervise__the_daemon_dies_with_it),
         fixture_test_bare(test_supervise__hears_only_the_daemon),
         fixture_test_bare(test_supervise__hands_on_what_it_was_given),
+        fixture_test_bare(test_supervise__reaps_others),
         fixture_test_bare(test_supervise__removes_no_other_socket),
     };
 

@@ -130,6 +130,21 @@ die KILL
 machine_wait "the next daemon" is_up
 said=$(machine_as friend holder </dev/null) || fail "the next daemon gives a client: $said"
 kept "the end of the socket unit"
+
+socket_dropin=$machine_root/etc/systemd/system/allotd.socket.d
+mkdir "$socket_dropin"
+printf '[Socket]\nSocketGroup=nobody-has-this-name\n' >"$socket_dropin/test.conf"
+machine_run systemctl daemon-reload
+machine_run systemctl restart allotd.socket 2>/dev/null && fail "the socket unit starts"
+kept "a socket unit that does not start"
+die KILL
+kept "kill -9 without a socket unit"
+rm -r "$socket_dropin"
+machine_run systemctl daemon-reload
+machine_run systemctl restart allotd.service
+said=$(machine_as friend holder </dev/null) || fail "the daemon gives a client: $said"
+kept "a socket unit that starts again"
+
 machine_run systemctl stop allotd.service 2>/dev/null
 machine_run systemctl restart allotd.socket
 if [ "$version" -ge 254 ]; then kept "systemctl stop"; else lost "systemctl stop"; fi

@@ -273,7 +273,6 @@ void connections_adopt(struct connections *all, int fd, struct session *session)
     connect_session(c, session);
     session->connected = true;
     c->kept = true;
-    rewind_peek(c);
     take_up_watches(c);
 }
 

@@ -45,7 +45,7 @@ bool store_configure(struct store *store, const struct config *config);
 bool store_keep_client(struct store *store, int fd, uint64_t id);
 /* Where the manager does not listen, it is told with the next one. */
 void store_forget_client(struct store *store, uint64_t id);
-/* After a restart: counts one that was kept. */
+/* After a restart, before the loops run: counts one that was kept. */
 void store_adopt_client(struct store *store);
 /* 0 for any other name. */
 uint64_t store_client_id(const char *name);

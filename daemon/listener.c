@@ -134,6 +134,8 @@ bool listener_inherit(struct listener *l, struct notify_fd *fds, int n_fds, cons
             kept = i;
         else if (own < 0)
             own = i;
+        else
+            log_warning("of several sockets only the first is served: not '%s'", fds[i].name);
     }
     if (own < 0 && kept >= 0 && is_bound_to(fds[kept].fd, path))
         own = kept;

@@ -33,8 +33,8 @@ int listener_open(struct listener *l, const char *path);
 
 /*
  * Takes over a listening SOCK_SEQPACKET socket that the service manager handed over (cleared then,
- * -1): one of its own; else the one that it keeps for us, unless that is bound to another path than
- * `path` (NULL: any is right) or its file is gone. False: neither.
+ * -1): the first of its own, and the log names others; else the one that it keeps for us, unless
+ * that is bound to another path than `path` (NULL: any is right) or its file is gone. False: none.
  */
 bool listener_inherit(struct listener *l, struct notify_fd *fds, int n_fds, const char *path);
 

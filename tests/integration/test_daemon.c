@@ -259,6 +259,23 @@ static void test_socket__is_removed_at_the_end(void **state)
     check(stat(f->socket, &st) < 0 && errno == ENOENT);
 }
 
+static void hand_over_two(void)
+{
+    check(dup2(3, 4) == 4); /* sd_listen_fds(3) */
+    check(setenv("LISTEN_FDS", "2", 1) == 0 && setenv("LISTEN_FDNAMES", "first:second", 1) == 0);
+}
+
+/* Whose clients would wait without a word of the reason. */
+static void test_socket__that_is_not_served_is_named(void **state)
+{
+    struct fixture *f = *state;
+    static const struct fixture_setup two = {.activate = true, .before_exec = hand_over_two};
+
+    fixture_open(f, &two);
+    fixture_start(f);
+    check(strstr(fixture_log(f), "not 'second'") != NULL);
+}
+
 /* The manager keeps it: who connects between two daemons waits for the next. */
 static void test_socket__is_kept_for_the_next_daemon(void **state)
 {
@@ -634,6 +651,7 @@ int main(int argc, char **argv)
         fixture_test(test_socket__stale_file_is_replaced),
         fixture_test_bare(test_socket__where_none_can_be),
         fixture_test_bare(test_socket__is_removed_at_the_end),
+        fixture_test_bare(test_socket__that_is_not_served_is_named),
         fixture_test(test_socket__is_kept_for_the_next_daemon),
         fixture_test(test_descriptors__accepting_pauses_and_resumes),
         fixture_test(test_descriptors__the_silent_lock_nobody_out),

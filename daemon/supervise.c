@@ -310,9 +310,11 @@ static void take_signal(struct supervisor *s)
 static int open_notify(struct supervisor *s)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char directory[] = "/tmp/allotd-XXXXXX";
+    char directory[sizeof(address.sun_path) - sizeof("/notify")];
+    const char *place = getenv("TMPDIR");
     int one = 1;
 
+    snprintf(directory, sizeof(directory), "%s/allotd-XXXXXX", place ? place : "/tmp");
     s->notify = move_up(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (s->notify < 0 || !mkdtemp(directory))
         return -errno;

@@ -125,6 +125,24 @@ static void test_supervise__nobody_reads_the_log(void **state)
     expect_all_goes_on(*state, log_to_full_pipe);
 }
 
+/* A container's /tmp may be read-only. */
+static void test_supervise__needs_no_other_place_than_tmpdir(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture_setup setup = supervised;
+    char place[64];
+    const char *const environment[] = {place, NULL};
+
+    setup.environment = environment;
+    fixture_open(f, &setup);
+    snprintf(place, sizeof(place), "TMPDIR=%s", f->directory);
+    fixture_start(f);
+    fixture_kill_supervised(f);
+    fixture_stop(f);
+    snprintf(place, sizeof(place), "TMPDIR=%s/nowhere", f->directory);
+    check_equal(fixture_run(f), 1);
+}
+
 static void test_supervise__a_first_start_refused_is_the_end(void **state)
 {
     struct fixture *f = *state;
@@ -347,6 +365,7 @@ int main(int argc, char **argv)
         fixture_test_bare(test_supervise__started_with_sigchld_ignored),
         fixture_test_bare(test_supervise__the_log_is_closed),
         fixture_test_bare(test_supervise__nobody_reads_the_log),
+        fixture_test_bare(test_supervise__needs_no_other_place_than_tmpdir),
         fixture_test_bare(test_supervise__a_first_start_refused_is_the_end),
         fixture_test_bare(test_supervise__a_later_start_refused_is_tried_again),
         fixture_test_bare(test_supervise__told_to_end_while_none_runs),

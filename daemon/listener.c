@@ -13,7 +13,10 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -25,6 +28,8 @@
 #define BACKLOG 4096
 /* Accepted in a row, before the main loop sees to signals again. */
 #define ACCEPT_SLICE 64
+/* Longer than any daemon needs for it. */
+#define LOCK_PATIENCE_MS 10000u
 /* A pause is over after this at the latest: what ran out may have been the system's, or gone to a
  * descriptor that is no connection's. */
 #define RETRY_MS 1000
@@ -48,7 +53,8 @@ static struct sockaddr_un address_of(const char *path)
     return address;
 }
 
-int listener_clear(const char *path)
+/* Removes a socket that nobody answers behind. */
+static int clear_stale(const char *path)
 {
     struct sockaddr_un address = address_of(path);
     struct stat st;
@@ -68,22 +74,60 @@ int listener_clear(const char *path)
     return -EADDRINUSE;
 }
 
-int listener_open(struct listener *l, const char *path)
+/* Locks the directory; closing it unlocks. Between finding nobody behind a socket and removing it,
+ * and between making one and listening, another daemon must not do the same. Not for ever, since
+ * anybody who may read the directory can lock it. */
+static int lock_place(const char *path)
 {
-    if (strlen(path) >= sizeof(l->path))
-        return -ENAMETOOLONG;
-    struct sockaddr_un address = address_of(path);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+    int fd = open(dirname(strcpy(copy, path)), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
+    unsigned ms = 0;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK && ms++ < LOCK_PATIENCE_MS)
+        usleep(1000);
+    return fd;
+}
+
+int listener_clear(const char *path)
+{
+    int place = lock_place(path);
+
+    if (place < 0)
+        return place;
+    int rc = clear_stale(path);
+    close(place);
+    return rc;
+}
+
+static int bind_and_listen(int fd, const char *path)
+{
+    struct sockaddr_un address = address_of(path);
+    int place = lock_place(path);
+
+    if (place < 0)
+        return place;
     int rc = bind_to(fd, &address);
     if (rc == -EADDRINUSE) {
-        rc = listener_clear(path);
+        rc = clear_stale(path);
         if (!rc)
             rc = bind_to(fd, &address);
     }
     if (!rc && listen(fd, BACKLOG) < 0)
         rc = -errno;
+    close(place);
+    return rc;
+}
+
+int listener_open(struct listener *l, const char *path)
+{
+    if (strlen(path) >= sizeof(l->path))
+        return -ENAMETOOLONG;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = bind_and_listen(fd, path);
     if (rc) {
         close(fd);
         return rc;

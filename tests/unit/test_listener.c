@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listener where descriptors run out, on a loop that the test turns.
+ * The listener where descriptors run out, on a loop that the test turns; and two that start at
+ * once.
  */
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -130,10 +133,69 @@ static void test_listener__a_pause_is_logged_once(void **state)
     assert_int_equal(pauses_logged(w), 2);
 }
 
+#define ROUNDS 20u
+
+int __real_unlink(const char *path);
+int __wrap_unlink(const char *path);
+int __real_listen(int fd, int backlog);
+int __wrap_listen(int fd, int backlog);
+
+/* A daemon that takes its time, … */
+int __wrap_unlink(const char *path)
+{
+    usleep(2000);
+    return __real_unlink(path);
+}
+
+/* … and is not there yet. */
+int __wrap_listen(int fd, int backlog)
+{
+    usleep(2000);
+    return __real_listen(fd, backlog);
+}
+
+struct start {
+    const char *path;
+    struct listener listener;
+    int rc;
+};
+
+static void *start(void *ctx)
+{
+    struct start *s = ctx;
+
+    s->rc = listener_open(&s->listener, s->path);
+    return NULL;
+}
+
+/* Two daemons that start at once where a third has died. */
+static void test_listener__a_stale_socket_is_replaced_once(void **state)
+{
+    const struct world *w = *state;
+    char path[sizeof(w->directory) + sizeof("/stale")];
+    struct start starts[2] = {{.path = path}, {.path = path}};
+    pthread_t threads[2];
+
+    snprintf(path, sizeof(path), "%s/stale", w->directory);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        for (unsigned k = 0; k < 2; k++)
+            assert_int_equal(pthread_create(&threads[k], NULL, start, &starts[k]), 0);
+        for (unsigned k = 0; k < 2; k++)
+            assert_int_equal(pthread_join(threads[k], NULL), 0);
+        const struct start *loser = &starts[starts[0].rc == 0];
+        assert_int_equal(loser->rc, -EADDRINUSE);
+        assert_int_equal(starts[loser == &starts[0]].rc, 0);
+        close(starts[loser == &starts[0]].listener.fd); /* and leaves its file to the next two */
+    }
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_listener__a_pause_is_logged_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_listener__a_stale_socket_is_replaced_once, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,10 +11,11 @@
  * The socket has no name that others could find: its file is removed as soon as it is bound, and
  * the daemon reaches it by a descriptor, as /proc/self/fd/N. Only the daemon is heard.
  *
- * Invariants: the supervisor waits for nothing but events, so a daemon that hangs does not hang it;
- * all that the daemon has sent is read before its death is looked at. Its own descriptors lie above
- * those that a child gets, which so can be put in place in any order. The daemon dies with it: what
- * it kept is lost then, and a daemon without a store must not go on.
+ * Invariants: the supervisor waits for nothing but events (and NOTIFY_PATIENCE_MS for a manager of
+ * its own that does not read), so a daemon that hangs does not hang it; all that the daemon has
+ * sent is read before its death is looked at. Its own descriptors lie above those that a child
+ * gets, which so can be put in place in any order. The daemon dies with it: what it kept is lost
+ * then, and a daemon without a store must not go on.
  *
  * Limits: NOTIFY_FDS_MAX descriptors, the same open file once, as much as a daemon takes back. A
  * daemon that does not come up is started again after RETRY_MIN_MS, then twice that, …,

@@ -11,8 +11,9 @@
  * nothing has changed and no output is set, except where a function says otherwise.
  *
  * Waiting. A call blocks until the daemon has answered, for as long as the session's time-out
- * (allot_set_timeout(), 5 s at first). After ALLOT_E_TIMEOUT it is unknown whether the daemon
- * carried the operation out; what it granted then belongs to the session and is freed with it.
+ * (allot_set_timeout(), 5 s at first). After TIMEOUT and DISCONNECTED it is unknown whether the
+ * daemon carried the operation out; what it granted then belongs to the session and is freed with
+ * it.
  *
  * A signal neither breaks a call nor lengthens it. No function may be called from a signal handler,
  * and no thread may be cancelled while it is in a function.

@@ -322,15 +322,21 @@ static void test_end__a_daemon_gone_for_good_is_told_in_time(void **state)
     allot_close(a);
 }
 
-static void silent_script(struct fake *f)
+/* Gone, and back without a word until the client gives up; then as ever. */
+static void fall_silent(struct fake *f)
 {
-    fake_begin(f);
     fake_hang_up(f);
     fake_accept_again(f);
-    fake_check(f, !fake_receive(f)); /* not answered until the client gives up */
+    fake_check(f, !fake_receive(f));
     fake_hang_up(f);
     fake_accept_again(f);
     fake_welcome(f);
+}
+
+static void silent_script(struct fake *f)
+{
+    fake_begin(f);
+    fall_silent(f);
     fake_end(f);
 }
 
@@ -424,6 +430,79 @@ static struct allot_ticket hold_one(struct allot_pool *p)
     assert_int_equal(allot_ticket(p, HELD, &t), 0);
     assert_int_equal(allot_acquire(p, &t, &offset, NULL), 0);
     return t;
+}
+
+static void unanswered_free_script(struct fake *f)
+{
+    Allot__Error gone = ALLOT__ERROR__E_NOT_ALLOCATED;
+
+    fake_begin(f);
+    grant_one(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_FREE);
+    fall_silent(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ACQUIRE);
+    fake_answer(f, f->request->number, 1, &gone, NULL);
+    fake_end(f);
+}
+
+/* The free may have been carried out: only the daemon knows. */
+static void test_end__a_free_that_was_not_answered_is_not_taken_for_none(void **state)
+{
+    struct allot_ticket t;
+    uint64_t offset;
+
+    (void)state;
+    fake_start(&fake, unanswered_free_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(allot_ticket(p, offset, &t), 0);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(allot_free(p, offset), ALLOT_E_DISCONNECTED);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_acquire(p, &t, &offset, NULL), ALLOT_E_NOT_ALLOCATED);
+    allot_close(a);
+    expect_no_failure();
+}
+
+static void unanswered_move_script(struct fake *f)
+{
+    Allot__Error full = ALLOT__ERROR__E_NO_MEMORY;
+    uint64_t fresh = 0x1000;
+
+    fake_begin(f);
+    grant_one(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_RESIZE);
+    fake_answer(f, f->request->number, 1, &full, NULL);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    fake_answer(f, f->request->number, 1, NULL, &fresh);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_FREE);
+    fall_silent(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    fake_end(f);
+}
+
+/* The old place may be free: the new one is the only copy. */
+static void test_end__a_move_that_was_not_answered_keeps_the_copy(void **state)
+{
+    uint64_t offset;
+
+    (void)state;
+    fake_start(&fake, unanswered_move_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(allot_realloc(p, offset, 100, 200, NULL, &offset), ALLOT_E_DISCONNECTED);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    allot_close(a);
+    expect_no_failure();
 }
 
 static int visit_pool(void *ctx, const struct allot_pool_info *info)
@@ -683,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again),
         cmocka_unit_test(test_end__a_connection_lost_again_at_once_is_closed),
         cmocka_unit_test(test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last),
+        cmocka_unit_test(test_end__a_free_that_was_not_answered_is_not_taken_for_none),
+        cmocka_unit_test(test_end__a_move_that_was_not_answered_keeps_the_copy),
         cmocka_unit_test(test_end__a_daemon_that_lost_the_session_ends_it),
         cmocka_unit_test(test_end__a_cut_answer_ends_the_session),
         cmocka_unit_test(test_end__columns_of_the_wrong_length_end_the_session),

@@ -12,7 +12,9 @@
  *
  * Invariants: calls.lock guards all of it; callbacks run without it.
  *
- * Limits: QUEUE_MAX events of 104 bytes.
+ * Limits: QUEUE_MAX events: more than the state of a pool with as many names as may be, 16384. A
+ * callback that calls the session takes in what is before its answer, so a queue that cannot hold
+ * the state might be full again each time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,15 +23,12 @@
 
 #include "session.h"
 
-#define QUEUE_MAX 1024u
+#define QUEUE_MAX 32768u
 
 struct queued {
-    uint64_t watch;
-    uint64_t sequence;
-    uint64_t place; /* the wire's */
-    uint64_t generation;
-    enum allot_event_kind kind;
-    char name[ALLOT_NAME_MAX + 1];
+    struct queued *next;
+    struct allot_event event; /* the ticket's place is the wire's, the name the one below */
+    char name[];
 };
 
 struct watch {
@@ -37,16 +36,16 @@ struct watch {
     void (*told)(void *ctx, const struct allot_event *event);
     void *ctx;
     struct allot_pool *pool;
-    bool lost; /* its events are left out until its state begins */
+    bool lost;  /* its events are left out until its state begins, */
+    bool asked; /* which the daemon is asked for */
 };
 
 struct watches {
     struct watch all[ALLOT_WATCHES_MAX];
     unsigned starting;
     bool lost_start; /* an event of one that starts was left out */
-    unsigned first;
     unsigned count;
-    struct queued queue[QUEUE_MAX];
+    struct queued *first, **end;
 };
 
 /* ---- the queue ---- */
@@ -59,32 +58,37 @@ static struct watch *find_locked(struct watches *w, uint64_t id)
     return NULL;
 }
 
-/* False where the event is not to be queued. A watch that is not entered yet is one that starts. */
-static bool keeps_up(struct watches *w, const Allot__Event *in)
-{
-    struct watch *watch = find_locked(w, in->watch);
-    bool *lost = watch ? &watch->lost : &w->lost_start;
-
-    if (in->watch == 0) /* no watch's; here, a free place's */
-        return false;
-    if (w->count == QUEUE_MAX)
-        *lost = true;
-    else if (in->kind == ALLOT__EVENT_KIND__EVENT_STATE && watch)
-        *lost = false;
-    return !*lost;
-}
-
 static void queue_event(struct watches *w, const Allot__Event *in)
 {
-    if (!keeps_up(w, in))
+    struct watch *watch = find_locked(w, in->watch);
+    bool *lost = watch ? &watch->lost : &w->lost_start; /* not entered yet: one that starts */
+    size_t size = strnlen(in->name, ALLOT_NAME_MAX) + 1;
+
+    if (in->watch == 0) /* no watch's; here, a free place's */
         return;
-    struct queued *q = &w->queue[(w->first + w->count++) % QUEUE_MAX];
-    *q = (struct queued){.watch = in->watch,
-                         .sequence = in->sequence,
-                         .place = in->place,
-                         .generation = in->generation,
-                         .kind = (enum allot_event_kind)in->kind};
-    snprintf(q->name, sizeof(q->name), "%s", in->name);
+    if (in->kind == ALLOT__EVENT_KIND__EVENT_STATE && watch)
+        *lost = false;
+    if (*lost)
+        return;
+    struct queued *q = w->count < QUEUE_MAX ? malloc(sizeof(*q) + size) : NULL;
+    if (!q) {
+        *lost = true;
+        if (watch)
+            watch->asked = false;
+        return;
+    }
+    q->next = NULL;
+    q->event = (struct allot_event){
+        .watch = in->watch,
+        .sequence = in->sequence,
+        .kind = (enum allot_event_kind)in->kind,
+        .name = q->name,
+        .ticket = {.place = in->place, .generation = in->generation},
+    };
+    snprintf(q->name, size, "%s", in->name);
+    __atomic_store_n(w->end, q, __ATOMIC_RELEASE); /* in this order, for a child */
+    w->end = &q->next;
+    w->count++;
 }
 
 static void on_events(void *ctx, const Allot__Reply *reply)
@@ -96,20 +100,24 @@ static void on_events(void *ctx, const Allot__Reply *reply)
     calls_ring_locked(&a->calls, 1);
 }
 
-/* The next event of a watch that there still is. */
-static bool take_locked(struct watches *w, struct queued *ret, struct watch *ret_watch)
+/* The next event of a watch that there still is, the caller's to free; NULL: none. */
+static struct queued *take_locked(struct watches *w, struct watch *ret_watch)
 {
-    while (w->count && !w->starting) {
-        *ret = w->queue[w->first];
-        w->first = (w->first + 1) % QUEUE_MAX;
+    struct queued *q;
+
+    while (!w->starting && (q = w->first)) {
+        w->first = q->next;
+        if (!w->first)
+            w->end = &w->first;
         w->count--;
-        const struct watch *watch = find_locked(w, ret->watch);
+        const struct watch *watch = find_locked(w, q->event.watch);
         if (watch) {
             *ret_watch = *watch;
-            return true;
+            return q;
         }
+        free(q);
     }
-    return false;
+    return NULL;
 }
 
 /* ---- calls ---- */
@@ -131,6 +139,7 @@ static int make_watches(struct allot *a)
 {
     pthread_mutex_lock(&a->calls.lock);
     if (!a->watches && (a->watches = calloc(1, sizeof(*a->watches)))) {
+        a->watches->end = &a->watches->first;
         a->calls.on_events = on_events;
         a->calls.ctx = a;
     }
@@ -183,7 +192,7 @@ int allot_unwatch(struct allot *a, uint64_t id)
         return ALLOT_E_FORKED;
     pthread_mutex_lock(&a->calls.lock);
     if (a->watches && id && (watch = find_locked(a->watches, id)))
-        watch->id = 0;
+        *watch = (struct watch){0};
     pthread_mutex_unlock(&a->calls.lock);
     return watch ? ask(a, ALLOT__OP__OP_UNWATCH, NULL, NULL, id, NULL) : ALLOT_E_INVALID;
 }
@@ -210,9 +219,15 @@ void watch_detach(struct allot_pool *p)
 
 void watch_deinit(struct allot *a)
 {
+    struct watches *w = a->watches;
+
     a->calls.on_events = NULL;
-    free(a->watches);
     a->watches = NULL;
+    for (struct queued *q = w ? w->first : NULL, *next; q; q = next) {
+        next = q->next;
+        free(q);
+    }
+    free(w);
 }
 
 int allot_fd(struct allot *a, int *ret_fd)
@@ -222,37 +237,48 @@ int allot_fd(struct allot *a, int *ret_fd)
     return r < 0 ? r : calls_poll(&a->calls, ret_fd);
 }
 
-/* A watch of which something was left out, once all before that is told. */
-static uint64_t find_lost(struct allot *a)
-{
-    uint64_t id = 0;
-
-    pthread_mutex_lock(&a->calls.lock);
-    const struct watches *w = a->watches;
-    for (unsigned i = 0; w && !w->count && i < ALLOT_WATCHES_MAX && !id; i++)
-        if (w->all[i].lost)
-            id = w->all[i].id;
-    pthread_mutex_unlock(&a->calls.lock);
-    return id;
-}
-
 static bool tell_one(struct allot *a)
 {
-    struct queued q;
     struct watch watch;
 
     pthread_mutex_lock(&a->calls.lock);
-    bool there = a->watches && take_locked(a->watches, &q, &watch);
+    struct queued *q = a->watches ? take_locked(a->watches, &watch) : NULL;
     pthread_mutex_unlock(&a->calls.lock);
-    if (!there)
+    if (!q)
         return false;
-    struct allot_event event = {
-        .watch = q.watch, .sequence = q.sequence, .kind = q.kind, .name = q.name};
-    if (q.place)
-        event.ticket = (struct allot_ticket){.place = pool_place_global(watch.pool, q.place),
-                                             .generation = q.generation};
-    watch.told(watch.ctx, &event);
+    if (q->event.ticket.place)
+        q->event.ticket.place = pool_place_global(watch.pool, q->event.ticket.place);
+    watch.told(watch.ctx, &q->event);
+    free(q);
     return true;
+}
+
+/* Asks for the state of a watch of which something was left out, once all before that is told.
+ * False where there is none, or no answer. */
+static bool catch_up(struct allot *a)
+{
+    struct watch *watch;
+    uint64_t id = 0;
+
+    pthread_mutex_lock(&a->calls.lock);
+    struct watches *w = a->watches;
+    for (unsigned i = 0; w && !w->first && i < ALLOT_WATCHES_MAX && !id; i++) {
+        if (w->all[i].lost && !w->all[i].asked) {
+            w->all[i].asked = true;
+            id = w->all[i].id;
+        }
+    }
+    pthread_mutex_unlock(&a->calls.lock);
+    if (!id)
+        return false;
+    int r = ask(a, ALLOT__OP__OP_WATCH, NULL, NULL, id, NULL);
+    if (r == ALLOT_E_TIMEOUT) { /* it may not have been sent */
+        pthread_mutex_lock(&a->calls.lock);
+        if ((watch = find_locked(w, id)))
+            watch->asked = false;
+        pthread_mutex_unlock(&a->calls.lock);
+    }
+    return r == 0;
 }
 
 int allot_process(struct allot *a)
@@ -262,6 +288,7 @@ int allot_process(struct allot *a)
     int r = calls_receive(&a->calls);
     while (tell_one(a))
         ;
-    uint64_t lost = r == 0 ? find_lost(a) : 0;
-    return lost ? ask(a, ALLOT__OP__OP_WATCH, NULL, NULL, lost, NULL) : r;
+    while (r == 0 && catch_up(a))
+        ;
+    return session_error(a);
 }

@@ -253,6 +253,104 @@ static void test_loop__a_watch_that_finds_no_place_is_ended(void **state)
     expect_no_failure();
 }
 
+#define EVENTS      20000u /* of one watch: two are more than the library keeps */
+#define EVENTS_SENT 100u
+
+/* So many of a kind. */
+static void tell(struct fake *f, uint64_t watch, Allot__EventKind kind, unsigned n)
+{
+    Allot__Event events[EVENTS_SENT], *list[EVENTS_SENT];
+
+    for (unsigned told = 0; told < n;) {
+        Allot__Reply reply = ALLOT__REPLY__INIT;
+        reply.events = list;
+        for (; reply.n_events < EVENTS_SENT && told < n; told++) {
+            Allot__Event *e = list[reply.n_events] = &events[reply.n_events];
+            allot__event__init(e);
+            e->watch = watch;
+            e->kind = kind;
+            reply.n_events++;
+        }
+        fake_send(f, &reply, -1);
+    }
+}
+
+/* A request for the state of the watch, or for a new one. */
+static uint64_t receive_watch(struct fake *f, uint64_t watch)
+{
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_WATCH);
+    fake_check(f, f->request->n_positions == (watch != 0));
+    fake_check(f, !watch || f->request->positions[0] == watch);
+    return f->request->number;
+}
+
+static void overflow_script(struct fake *f)
+{
+    uint64_t watches[2];
+
+    fake_begin(f);
+    for (unsigned i = 0; i < 2; i++) {
+        watches[i] = receive_watch(f, 0);
+        fake_answer(f, watches[i], 1, NULL, &watches[i]);
+    }
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    for (unsigned i = 0; i < 2; i++)
+        tell(f, watches[i], ALLOT__EVENT_KIND__EVENT_STATE, 1);
+    for (unsigned i = 0; i < 2; i++)
+        tell(f, watches[i], ALLOT__EVENT_KIND__EVENT_APPEARED, EVENTS);
+    for (unsigned i = 0; i < 2; i++)
+        tell(f, watches[i], ALLOT__EVENT_KIND__EVENT_COMPLETE, 1);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    receive_watch(f, watches[0]); /* the client gives this one up */
+    uint64_t number = receive_watch(f, watches[0]);
+    tell(f, watches[0], ALLOT__EVENT_KIND__EVENT_COMPLETE, 1); /* of the state before */
+    fake_answer(f, number, 1, NULL, &watches[0]);              /* which may not be read now */
+    fake_answer(f, receive_watch(f, watches[1]), 1, NULL, &watches[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        tell(f, watches[1 - i], ALLOT__EVENT_KIND__EVENT_STATE, 1);
+        tell(f, watches[1 - i], ALLOT__EVENT_KIND__EVENT_COMPLETE, 1);
+    }
+    fake_end(f);
+}
+
+static void count_event(void *ctx, const struct allot_event *event)
+{
+    unsigned *counts = ctx;
+
+    counts[event->kind]++;
+}
+
+static void test_loop__what_was_left_out_is_asked_for(void **state)
+{
+    unsigned counts[2][ALLOT_GONE + 1] = {0};
+    uint64_t watch;
+
+    (void)state;
+    fake_start(&fake, overflow_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(allot_watch(p, NULL, count_event, counts[i], &watch), 0);
+    int fd = descriptor(a);
+    assert_int_equal(allot_ping(a), 0);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(allot_process(a), 0);
+    assert_int_equal(counts[0][ALLOT_APPEARED], EVENTS);
+    assert_in_range(counts[1][ALLOT_APPEARED], 1, EVENTS - 1);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_process(a), 0);
+    while (!counts[0][ALLOT_COMPLETE] || !counts[1][ALLOT_COMPLETE]) {
+        assert_true(is_readable(fd, DEADLINE_MS));
+        assert_int_equal(allot_process(a), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(counts[i][ALLOT_STATE], 2);
+        assert_int_equal(counts[i][ALLOT_COMPLETE], 1);
+    }
+    allot_close(a);
+    expect_no_failure();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +362,7 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test(test_loop__connections_lost_while_asking_again_are_closed),
         cmocka_unit_test(test_loop__a_watch_that_finds_no_place_is_ended),
+        cmocka_unit_test(test_loop__what_was_left_out_is_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

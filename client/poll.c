@@ -48,18 +48,17 @@ void calls_ring_locked(struct calls *s, uint64_t after_ns)
 static int make_poll_locked(struct calls *s)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    int poll_fd = epoll_create1(EPOLL_CLOEXEC);
 
-    if (timer_fd >= 0 && poll_fd >= 0 && epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &event) == 0) {
-        s->poll_fd = poll_fd;
-        s->timer_fd = timer_fd;
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    s->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->timer_fd >= 0 && s->poll_fd >= 0 &&
+        epoll_ctl(s->poll_fd, EPOLL_CTL_ADD, s->timer_fd, &event) == 0 &&
+        (s->lost || calls_poll_connection_locked(s) == 0)) {
         calls_ring_locked(s, 1); /* for what is queued already */
-        return s->lost ? 0 : calls_poll_connection_locked(s);
+        return 0;
     }
     int saved = errno;
-    close(timer_fd);
-    close(poll_fd);
+    calls_close_poll(s);
     errno = saved;
     return ALLOT_E_SYSTEM;
 }
@@ -76,8 +75,7 @@ int calls_poll(struct calls *s, int *ret_fd)
 
 void calls_close_poll(struct calls *s)
 {
-    if (s->poll_fd < 0)
-        return;
     close(s->poll_fd);
     close(s->timer_fd);
+    s->poll_fd = s->timer_fd = -1;
 }

@@ -3,8 +3,11 @@
  * A program with an event loop of its own: whoever loses the connection, and whoever makes another,
  * allot_fd() becomes readable when there is something to do, and not otherwise.
  */
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "fake_session.h"
@@ -253,6 +256,43 @@ static void test_loop__a_watch_that_finds_no_place_is_ended(void **state)
     expect_no_failure();
 }
 
+/* Which of the program's next additions to an epoll fails, as at a user's limit; 0: none. */
+static unsigned refused;
+
+/* In place of libc's. */
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    if (op == EPOLL_CTL_ADD && refused && --refused == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+}
+
+static void test_loop__a_descriptor_that_cannot_be_had_can_be_later(void **state)
+{
+    int fd;
+
+    (void)state;
+    fake_start(&fake, again_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    unsigned descriptors = count_descriptors();
+    for (unsigned i = 1; i <= 2; i++) {
+        refused = i;
+        assert_int_equal(allot_fd(a, &fd), ALLOT_E_SYSTEM);
+        assert_int_equal(errno, ENOSPC);
+        assert_int_equal(count_descriptors(), descriptors);
+    }
+    fd = descriptor(a);
+    process_until_quiet(a, fd);
+    signal_to(go_on);
+    assert_true(is_readable(fd, DEADLINE_MS));
+    assert_int_equal(allot_ping(a), 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
 #define EVENTS      20000u /* of one watch: two are more than the library keeps */
 #define EVENTS_SENT 100u
 
@@ -362,6 +402,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test(test_loop__connections_lost_while_asking_again_are_closed),
         cmocka_unit_test(test_loop__a_watch_that_finds_no_place_is_ended),
+        cmocka_unit_test_setup_teardown(test_loop__a_descriptor_that_cannot_be_had_can_be_later,
+                                        setup, teardown),
         cmocka_unit_test(test_loop__what_was_left_out_is_asked_for),
     };
 

@@ -174,7 +174,7 @@ static int free_one(struct allot_pool *p, Allot__Op op, uint64_t position, uint6
     struct allot_ticket ticket = {.place = pool_place(p, unit.kind, position)};
     uint64_t size;
 
-    int r = session_error(p->session);
+    int r = pool_error(p, op);
     if (r < 0)
         return r;
     if (__builtin_mul_overflow(count, unit.size, &size))
@@ -347,7 +347,7 @@ int allot_free_batch(struct allot_pool *p, size_t n, const uint64_t *offsets, in
 
     if (n == 0 || n > ALLOT_BATCH_MAX)
         return ALLOT_E_BATCH;
-    int r = session_error(p->session);
+    int r = pool_error(p, ALLOT__OP__OP_FREE);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) {

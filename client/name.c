@@ -29,16 +29,6 @@ static bool is_too_long(const char *name)
     return strnlen(name, ALLOT_NAME_MAX + 1) > ALLOT_NAME_MAX;
 }
 
-static int run(struct allot_pool *p, Allot__Request *request)
-{
-    uint64_t value;
-    int code;
-    struct call call = {.values = &value, .codes = &code};
-
-    int r = pool_call(p, request, &call);
-    return r < 0 ? r : code;
-}
-
 int allot_publish(struct allot_pool *p, const char *name, const struct allot_ticket *ticket,
                   unsigned flags)
 {
@@ -55,14 +45,14 @@ int allot_publish(struct allot_pool *p, const char *name, const struct allot_tic
     request.generations = &generation;
     request.n_generations = 1;
     request.replace = flags & ALLOT_REPLACE;
-    return run(p, &request);
+    return pool_call_one(p, &request, NULL);
 }
 
 int allot_unpublish(struct allot_pool *p, const char *name)
 {
     Allot__Request request = request_for(p, ALLOT__OP__OP_UNPUBLISH, name);
 
-    return is_too_long(name) ? ALLOT_E_NO_NAME : run(p, &request);
+    return is_too_long(name) ? ALLOT_E_NO_NAME : pool_call_one(p, &request, NULL);
 }
 
 /* As the daemon answers it. */

@@ -231,5 +231,5 @@ int allot_add_memory(struct allot_pool *p, uint64_t bytes, uint64_t *ret_size)
     request.pool = p->number;
     request.sizes = &bytes;
     request.n_sizes = 1;
-    return p->writable ? session_call_one(p->session, &request, ret_size) : ALLOT_E_DENIED;
+    return pool_call_one(p, &request, ret_size);
 }

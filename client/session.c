@@ -85,6 +85,13 @@ int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_val
     return r;
 }
 
+int pool_call_one(const struct allot_pool *p, Allot__Request *request, uint64_t *ret_value)
+{
+    int r = pool_error(p, request->op);
+
+    return r < 0 ? r : session_call_one(p->session, request, ret_value);
+}
+
 int allot_set_timeout(struct allot *a, int timeout_ms)
 {
     if (timeout_ms == 0 || timeout_ms < -1)

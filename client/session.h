@@ -56,17 +56,28 @@ static inline int session_call(struct allot *a, Allot__Request *request, struct 
     return fork_here(a->generation) ? call_run(&a->calls, request, call) : ALLOT_E_FORKED;
 }
 
-/* The same for what goes to a pool: the daemon knows the session's right, not the handle's. */
+/* What stands against an operation on a pool: the session's error, or DENIED: the daemon knows the
+ * session's right, not the handle's. */
+static inline int pool_error(const struct allot_pool *p, Allot__Op op)
+{
+    int r = session_error(p->session);
+
+    if (r == 0 && !p->writable && codec_access(op) == ALLOT__ACCESS__ACCESS_WRITE)
+        return ALLOT_E_DENIED;
+    return r;
+}
+
+/* That, else the call. */
 static inline int pool_call(const struct allot_pool *p, Allot__Request *request, struct call *call)
 {
-    if (!p->writable && codec_access(request->op) == ALLOT__ACCESS__ACCESS_WRITE &&
-        fork_here(p->generation))
-        return ALLOT_E_DENIED;
-    return session_call(p->session, request, call);
+    int r = pool_error(p, request->op);
+
+    return r < 0 ? r : call_run(&p->session->calls, request, call);
 }
 
 /* A request of one operation whose answer is its code. */
 int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_value);
+int pool_call_one(const struct allot_pool *p, Allot__Request *request, uint64_t *ret_value);
 
 /* A ticket's place: the wire's with the pool's number above it. 0 for what is no position. */
 #define PLACE_POOL_SHIFT 56

@@ -50,6 +50,36 @@ static inline uint64_t grant_for(uint64_t size)
     return size * 16;
 }
 
+/* The block that the process holds, twice: what is only counted here is told as well. */
+#define HELD 16u
+
+static inline void grant_one(struct fake *f)
+{
+    uint64_t position = HELD;
+    uint64_t generation = 1;
+    Allot__Reply reply = ALLOT__REPLY__INIT;
+
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
+    reply.number = f->request->number;
+    reply.count = 1;
+    reply.n_values = reply.n_generations = 1;
+    reply.values = &position;
+    reply.generations = &generation;
+    fake_send(f, &reply, -1);
+}
+
+static inline struct allot_ticket hold_one(struct allot_pool *p)
+{
+    struct allot_ticket t;
+    uint64_t offset;
+
+    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
+    assert_int_equal(offset, HELD);
+    assert_int_equal(allot_ticket(p, HELD, &t), 0);
+    assert_int_equal(allot_acquire(p, &t, &offset, NULL), 0);
+    return t;
+}
+
 static inline unsigned count_descriptors(void)
 {
     unsigned n = 0;

@@ -215,7 +215,9 @@ static void read_only_script(struct fake *f)
     fake_begin(f);
     fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ATTACH);
     fake_grant_attach(f, f->request->number);
-    expect(f, ALLOT__OP__OP_GOODBYE, 0, NO_SIZE, ALLOT__ERROR__E_OK, 0); /* nothing before it */
+    grant_one(f);
+    expect(f, ALLOT__OP__OP_FREE, HELD, NO_SIZE, ALLOT__ERROR__E_OK, 0); /* nothing before it */
+    expect(f, ALLOT__OP__OP_GOODBYE, 0, NO_SIZE, ALLOT__ERROR__E_OK, 0);
 }
 
 /* The session may write, by another mapping: the daemon would grant it. */
@@ -237,6 +239,13 @@ static void test_alloc__through_a_read_only_mapping_is_denied(void **state)
     assert_int_equal(allot_free_batch(reading, 1, where, NULL), ALLOT_E_DENIED);
     assert_int_equal(allot_add_memory(reading, 4096, NULL), ALLOT_E_DENIED);
     assert_int_equal(where[0], 0x1000);
+    /* Also where it would only be counted. */
+    hold_one(p);
+    where[0] = HELD;
+    assert_int_equal(allot_free(reading, HELD), ALLOT_E_DENIED);
+    assert_int_equal(allot_free_batch(reading, 1, where, NULL), ALLOT_E_DENIED);
+    assert_int_equal(allot_free(p, HELD), 0);
+    assert_int_equal(allot_free(p, HELD), 0);
     end(a);
 }
 

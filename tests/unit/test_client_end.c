@@ -402,36 +402,6 @@ static void test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last(void
     expect_no_failure();
 }
 
-/* The block that the process holds, twice: what is only counted here is told as well. */
-#define HELD 16u
-
-static void grant_one(struct fake *f)
-{
-    uint64_t position = HELD;
-    uint64_t generation = 1;
-    Allot__Reply reply = ALLOT__REPLY__INIT;
-
-    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ALLOC);
-    reply.number = f->request->number;
-    reply.count = 1;
-    reply.n_values = reply.n_generations = 1;
-    reply.values = &position;
-    reply.generations = &generation;
-    fake_send(f, &reply, -1);
-}
-
-static struct allot_ticket hold_one(struct allot_pool *p)
-{
-    struct allot_ticket t;
-    uint64_t offset;
-
-    assert_int_equal(allot_alloc(p, 100, NULL, &offset), 0);
-    assert_int_equal(offset, HELD);
-    assert_int_equal(allot_ticket(p, HELD, &t), 0);
-    assert_int_equal(allot_acquire(p, &t, &offset, NULL), 0);
-    return t;
-}
-
 static void unanswered_free_script(struct fake *f)
 {
     Allot__Error gone = ALLOT__ERROR__E_NOT_ALLOCATED;
@@ -592,6 +562,8 @@ static unsigned differs(struct allot *a, struct allot_pool *p, struct allot_tick
 static void full_script(struct fake *f)
 {
     fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ATTACH);
+    fake_grant_attach(f, f->request->number);
     grant_one(f);
     fake_hang_up(f);
     fake_accept_again(f);
@@ -608,10 +580,13 @@ static void test_end__a_daemon_that_lost_the_session_ends_it(void **state)
     fake_start(&fake, full_script);
     struct allot *a = open_session();
     struct allot_pool *p = attach_default(a);
+    struct allot_pool *reading;
+    assert_int_equal(allot_attach(a, NULL, ALLOT_READ, &reading), 0);
     struct allot_ticket t = hold_one(p);
     strcpy(allot_ptr(p, HELD), "kept");
     assert_int_equal(allot_ping(a), ALLOT_E_POOL_GONE);
     assert_int_equal(differs(a, p, t, ALLOT_E_POOL_GONE), 0);
+    assert_int_equal(differs(a, reading, t, ALLOT_E_POOL_GONE), 0);
     assert_string_equal(allot_ptr(p, HELD), "kept");
     allot_close(a);
     expect_no_failure();

@@ -29,11 +29,12 @@
  * Death. When the process ends, all that it held is free again, but for what others hold too. When
  * the daemon ends, mappings stay readable and writable, and calls wait for the next one: the
  * library connects again and goes on, and every operation takes effect once. DISCONNECTED: no
- * daemon came in time; later calls try again. POOL_GONE, from then on from each call: one came that
- * has not kept the pools; what is mapped stays, and a new session may be opened. A session is also
- * at its end when the two sides no longer agree what was asked (a cut or garbled answer, a request
- * refused while others were behind it): from then on each call returns the same FRAME_SIZE,
- * MALFORMED or SEQUENCE.
+ * daemon came in time, or none whose socket lets this process in; later calls try again. POOL_GONE,
+ * from then on from each call: one came that has not kept the pools; what is mapped stays, and a
+ * new session may be opened. A session is also at its end when the two sides no longer agree what
+ * was asked (a cut or garbled answer, a request refused while others were behind it), or when the
+ * next daemon speaks no protocol version of ours: from then on each call returns the same
+ * FRAME_SIZE, MALFORMED, SEQUENCE or VERSION.
  */
 #ifndef ALLOT_H
 #define ALLOT_H

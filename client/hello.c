@@ -83,6 +83,8 @@ static int connect_once(struct calls *s, uint64_t deadline, struct call_totals *
 {
     int r = connection_open(&s->connection, s->path, deadline);
 
+    if (r == ALLOT_E_DENIED) /* systemd listens some time before the socket is its group's */
+        return ALLOT_E_DISCONNECTED;
     return r < 0 ? r : say_hello(s, deadline, totals);
 }
 

@@ -7,12 +7,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "fake_session.h"
+
+#define NOBODY 65534
 
 /* ---- the deadline ---- */
 
@@ -352,6 +355,38 @@ static void test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again
     assert_int_equal(allot_ping(a), 0);
     allot_close(a);
     expect_no_failure();
+}
+
+static void barred_script(struct fake *f)
+{
+    fake_begin(f);
+    fake_check(f, chmod(f->path, 0) == 0);
+    fake_hang_up(f);
+    fake_accept_again(f);
+    fake_welcome(f);
+    fake_end(f);
+}
+
+/* As by systemd, which makes a socket its group's only some time after it listens. */
+static void test_end__a_socket_of_nobodys_yet_is_waited_for(void **state)
+{
+    bool is_root = geteuid() == 0;
+
+    (void)state;
+    if (is_root)
+        assert_int_equal(seteuid(NOBODY), 0); /* root is not held up by a mode */
+    fake_start(&fake, barred_script);
+    struct allot *a = open_session();
+    attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(allot_ping(a), ALLOT_E_DISCONNECTED);
+    assert_int_equal(chmod(fake.path, 0600), 0);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_ping(a), 0);
+    allot_close(a);
+    expect_no_failure();
+    if (is_root)
+        assert_int_equal(seteuid(0), 0);
 }
 
 static void deaf_script(struct fake *f)
@@ -735,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_end__a_refusal_that_comes_twice_counts_once),
         cmocka_unit_test(test_end__a_daemon_gone_for_good_is_told_in_time),
         cmocka_unit_test(test_end__after_a_daemon_that_says_nothing_the_next_call_tries_again),
+        cmocka_unit_test(test_end__a_socket_of_nobodys_yet_is_waited_for),
         cmocka_unit_test(test_end__a_connection_lost_again_at_once_is_closed),
         cmocka_unit_test(test_end__a_daemon_that_dies_over_a_first_hello_is_not_the_last),
         cmocka_unit_test(test_end__a_free_that_was_not_answered_is_not_taken_for_none),

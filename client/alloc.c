@@ -300,10 +300,10 @@ int allot_alloc_batch(struct allot_pool *p, size_t n, const uint64_t *sizes,
     struct call call = {.values = values, .codes = results, .generations = generations};
     struct held *held = &p->session->held;
 
-    if (n == 0 || n > ALLOT_BATCH_MAX)
-        return ALLOT_E_BATCH;
     if (!options)
         options = &no_options;
+    if (n == 0 || n > ALLOT_BATCH_MAX || options->wait_ms)
+        return ALLOT_E_BATCH;
     int r = check_options(options);
     if (r == 0)
         r = promise(p, n);

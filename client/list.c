@@ -219,7 +219,7 @@ int allot_list_sessions(struct allot *a, int (*visit)(void *ctx, const struct al
 int allot_list_names(struct allot_pool *p, const char *prefix,
                      int (*visit)(void *ctx, const struct allot_name_info *), void *ctx)
 {
-    if (prefix && strnlen(prefix, ALLOT_NAME_MAX + 1) > ALLOT_NAME_MAX)
+    if (name_is_too_long(prefix))
         return ALLOT_E_INVALID;
     struct list *list = list_new(p->session, ALLOT__OP__OP_NAMES, ctx);
     if (!list)

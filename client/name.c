@@ -9,7 +9,6 @@
  * then it is taken again by its ticket, and looked up again where that comes too late.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "session.h"
 
@@ -23,12 +22,6 @@ static Allot__Request request_for(const struct allot_pool *p, Allot__Op op, cons
     return request;
 }
 
-/* What is too long for a name might be too long for a frame. */
-static bool is_too_long(const char *name)
-{
-    return strnlen(name, ALLOT_NAME_MAX + 1) > ALLOT_NAME_MAX;
-}
-
 int allot_publish(struct allot_pool *p, const char *name, const struct allot_ticket *ticket,
                   unsigned flags)
 {
@@ -36,7 +29,7 @@ int allot_publish(struct allot_pool *p, const char *name, const struct allot_tic
     uint64_t place = pool_place_local(ticket->place);
     uint64_t generation = ticket->generation;
 
-    if (flags & ~ALLOT_REPLACE || is_too_long(name))
+    if (flags & ~ALLOT_REPLACE || name_is_too_long(name))
         return ALLOT_E_INVALID;
     if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
@@ -52,7 +45,7 @@ int allot_unpublish(struct allot_pool *p, const char *name)
 {
     Allot__Request request = request_for(p, ALLOT__OP__OP_UNPUBLISH, name);
 
-    return is_too_long(name) ? ALLOT_E_NO_NAME : pool_call_one(p, &request, NULL);
+    return name_is_too_long(name) ? ALLOT_E_NO_NAME : pool_call_one(p, &request, NULL);
 }
 
 /* As the daemon answers it. */
@@ -84,7 +77,7 @@ int allot_lookup(struct allot_pool *p, const char *name, struct allot_ticket *re
 
     if (!fork_here(p->generation))
         return ALLOT_E_FORKED;
-    if (is_too_long(name))
+    if (name_is_too_long(name))
         return ALLOT_E_NO_NAME;
     do {
         if (!held_promise(held, 1)) {

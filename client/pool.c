@@ -110,7 +110,7 @@ static int attach(struct allot *a, struct attach *work, const char *name, enum a
     request.op = ALLOT__OP__OP_ATTACH;
     request.name = (char *)(name ? name : "default");
     request.access = (Allot__Access)access;
-    int r = session_call(a, &request, &call);
+    int r = name_is_too_long(name) ? ALLOT_E_NO_POOL : session_call(a, &request, &call);
     if (r == 0)
         r = code;
     if (r == 0 && call.fd == CONNECTION_FD_LOST) {

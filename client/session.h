@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "allot.h"
@@ -78,6 +79,12 @@ static inline int pool_call(const struct allot_pool *p, Allot__Request *request,
 /* A request of one operation whose answer is its code. */
 int session_call_one(struct allot *a, Allot__Request *request, uint64_t *ret_value);
 int pool_call_one(const struct allot_pool *p, Allot__Request *request, uint64_t *ret_value);
+
+/* A pool's, a published one, or a prefix (which may be NULL): it might be too long for a frame. */
+static inline bool name_is_too_long(const char *name)
+{
+    return name && strnlen(name, CODEC_NAME_MAX + 1) > CODEC_NAME_MAX;
+}
 
 /* A ticket's place: the wire's with the pool's number above it. 0 for what is no position. */
 #define PLACE_POOL_SHIFT 56

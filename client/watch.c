@@ -159,7 +159,7 @@ int allot_watch(struct allot_pool *p, const char *prefix,
 
     if (!fork_here(p->generation))
         return ALLOT_E_FORKED;
-    if (prefix && strnlen(prefix, ALLOT_NAME_MAX + 1) > ALLOT_NAME_MAX)
+    if (name_is_too_long(prefix))
         return ALLOT_E_INVALID;
     int r = make_watches(a);
     if (r < 0)

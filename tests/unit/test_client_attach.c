@@ -232,6 +232,27 @@ static void test_attach__without_room_for_a_descriptor(void **state)
     expect_no_failure();
 }
 
+static void goodbye_script(struct fake *f)
+{
+    fake_hello(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_GOODBYE);
+    fake_hang_up(f);
+}
+
+static void test_attach__a_name_that_fits_no_frame_is_no_pools(void **state)
+{
+    static char name[CODEC_FRAME_MAX + 1];
+    struct allot_pool *p;
+
+    (void)state;
+    fake_start(&fake, goodbye_script);
+    struct allot *a = open_session();
+    memset(name, 'n', sizeof(name) - 1);
+    assert_int_equal(allot_attach(a, name, ALLOT_WRITE, &p), ALLOT_E_NO_POOL);
+    allot_close(a);
+    expect_no_failure();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_attach__no_descriptor_is_lost_or_leaked_among_threads),
         cmocka_unit_test(test_attach__no_descriptor_is_leaked_by_threads_that_give_up),
         cmocka_unit_test(test_attach__without_room_for_a_descriptor),
+        cmocka_unit_test(test_attach__a_name_that_fits_no_frame_is_no_pools),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

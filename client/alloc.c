@@ -468,7 +468,9 @@ int allot_acquire(struct allot_pool *p, const struct allot_ticket *ticket, uint6
         return r;
     if (!pool_has(p, ticket))
         return ALLOT_E_NOT_ALLOCATED;
-    switch (held_take(&p->session->held, ticket, &size)) {
+    switch (held_take(&p->session->held, ticket, p->session->calls.timeout_ms, &size)) {
+    case HELD_LATE:
+        return ALLOT_E_TIMEOUT;
     case HELD_WRONG:
         return ALLOT_E_NOT_ALLOCATED;
     case HELD_NO_MEMORY:

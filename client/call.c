@@ -48,7 +48,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "allot.h"
@@ -164,24 +163,12 @@ static void wake(struct call *call)
 /* Sleeps until woken for any reason, or TIMEOUT. */
 static int sleep_locked(struct calls *s, struct call *call, uint64_t deadline)
 {
-    pthread_condattr_t attributes;
-    int r;
-
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&call->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    deadline_cond_init(&call->wake);
     call->sleeping = true;
-    if (deadline == DEADLINE_NEVER) {
-        r = pthread_cond_wait(&call->wake, &s->lock);
-    } else {
-        struct timespec until = {.tv_sec = (time_t)(deadline / UINT64_C(1000000000)),
-                                 .tv_nsec = (long)(deadline % UINT64_C(1000000000))};
-        r = pthread_cond_timedwait(&call->wake, &s->lock, &until);
-    }
+    int r = deadline_wait(&call->wake, &s->lock, deadline);
     call->sleeping = false;
     pthread_cond_destroy(&call->wake);
-    return r == ETIMEDOUT ? ALLOT_E_TIMEOUT : 0;
+    return r;
 }
 
 static void complete_locked(struct call *call, int result)

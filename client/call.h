@@ -45,11 +45,11 @@ struct calls {
     char path[108];
     uint64_t session; /* 0 before the first hello */
     unsigned char secret[CODEC_SECRET_SIZE];
-    pthread_mutex_t lock; /* everything below but the leader's part */
-    int timeout_ms;
-    bool lost;         /* the connection is; the leader makes another */
-    bool closing;      /* a lost connection is not worth another any more */
-    atomic_int broken; /* why nothing works any more, or 0; read without the lock, too */
+    pthread_mutex_t lock;  /* everything below but the leader's part */
+    atomic_int timeout_ms; /* read without the lock, too */
+    bool lost;             /* the connection is; the leader makes another */
+    bool closing;          /* a lost connection is not worth another any more */
+    atomic_int broken;     /* why nothing works any more, or 0; read without the lock, too */
     int broken_errno;
     bool led;            /* some thread receives, */
     bool takes_fd;       /* and has room for a descriptor */

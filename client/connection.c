@@ -23,62 +23,11 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "allot.h"
 #include "codec.h"
 #include "connection.h"
-
-#define NS_PER_S  UINT64_C(1000000000)
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_US UINT64_C(1000)
-
-static uint64_t clock_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-uint64_t deadline_in(int timeout_ms)
-{
-    return timeout_ms < 0 ? DEADLINE_NEVER : clock_now() + (uint64_t)timeout_ms * NS_PER_MS;
-}
-
-uint64_t deadline_after(uint64_t deadline, uint64_t ms)
-{
-    uint64_t later;
-
-    if (__builtin_mul_overflow(ms, NS_PER_MS, &later) ||
-        __builtin_add_overflow(later, deadline, &later))
-        return DEADLINE_NEVER;
-    return later;
-}
-
-bool deadline_sleep(uint64_t deadline, uint64_t wait_ns)
-{
-    uint64_t now = clock_now();
-
-    if (now >= deadline)
-        return false;
-    if (wait_ns > deadline - now)
-        wait_ns = deadline - now;
-    struct timespec wait = {.tv_sec = (time_t)(wait_ns / NS_PER_S),
-                            .tv_nsec = (long)(wait_ns % NS_PER_S)};
-    (void)nanosleep(&wait, NULL); /* a signal makes it shorter */
-    return true;
-}
-
-/* 0 when it has passed. */
-static uint64_t deadline_left(uint64_t deadline)
-{
-    if (deadline == DEADLINE_NEVER)
-        return UINT64_MAX;
-    uint64_t now = clock_now();
-    return deadline > now ? deadline - now : 0;
-}
 
 static int set_socket_timeout(int fd, int option, uint64_t ns)
 {

@@ -8,14 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Nanoseconds of CLOCK_MONOTONIC. */
-#define DEADLINE_NEVER UINT64_MAX
-
-uint64_t deadline_in(int timeout_ms); /* -1: never */
-/* So much later; never, where that is too late to be a number. */
-uint64_t deadline_after(uint64_t deadline, uint64_t ms);
-/* Sleeps so long, or to the deadline: false where that has passed. */
-bool deadline_sleep(uint64_t deadline, uint64_t wait_ns);
+#include "deadline.h"
 
 struct connection {
     int fd;

@@ -15,12 +15,13 @@
  * more. What is under way ends by held_settle(), or because its place was granted anew. `frozen`
  * counts the entries that are.
  *
- * Locks: `lock`, for a few instructions, but in held_take() and held_found(), which wait on
- * `settled` with it.
+ * Locks: `lock`, for a few instructions, but in await_settled(), which waits on `settled` with it.
  */
 #include "held.h"
 
 #include <stdlib.h>
+
+#include "deadline.h"
 
 #define CAPACITY_MIN 64u
 
@@ -37,7 +38,7 @@ void held_init(struct held *h)
 {
     *h = (struct held){0};
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->settled, NULL);
+    deadline_cond_init(&h->settled);
 }
 
 void held_deinit(struct held *h)
@@ -145,17 +146,33 @@ void held_put(struct held *h, const struct allot_ticket *ticket, uint64_t size)
     pthread_mutex_unlock(&h->lock);
 }
 
-enum held_step held_take(struct held *h, const struct allot_ticket *ticket, uint64_t *ret_size)
+/* Waits until nothing at the place is under way. False where that takes too long. */
+static bool await_settled(struct held *h, uint64_t place, int timeout_ms)
+{
+    uint64_t deadline = 0;
+
+    for (;;) {
+        const struct held_entry *e = find_held(h, place);
+        if (!e || !e->under_way)
+            return true;
+        if (!deadline)
+            deadline = deadline_in(timeout_ms);
+        if (deadline_wait(&h->settled, &h->lock, deadline) < 0)
+            return false;
+    }
+}
+
+enum held_step held_take(struct held *h, const struct allot_ticket *ticket, int timeout_ms,
+                         uint64_t *ret_size)
 {
     enum held_step step = HELD_ASK;
 
     pthread_mutex_lock(&h->lock);
+    bool late = !await_settled(h, ticket->place, timeout_ms);
     struct held_entry *e = find_held(h, ticket->place);
-    while (e && e->under_way) {
-        pthread_cond_wait(&h->settled, &h->lock);
-        e = find_held(h, ticket->place);
-    }
-    if (e && e->generation == ticket->generation) {
+    if (late) {
+        step = HELD_LATE;
+    } else if (e && e->generation == ticket->generation) {
         e->taken++;
         *ret_size = e->size;
         step = HELD_DONE;
@@ -203,17 +220,15 @@ uint64_t held_mark(struct held *h)
     return mark;
 }
 
-bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark)
+bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark,
+                int timeout_ms)
 {
     pthread_mutex_lock(&h->lock);
+    bool late = !await_settled(h, ticket->place, timeout_ms);
     struct held_entry *e = find(h, ticket->place);
-    while (e->place && e->under_way) {
-        pthread_cond_wait(&h->settled, &h->lock);
-        e = find(h, ticket->place);
-    }
     h->promised--;
     /* What has a higher generation was granted at this place since. */
-    bool good = h->asked == mark && !(e->place && e->generation > ticket->generation);
+    bool good = !late && h->asked == mark && !(e->place && e->generation > ticket->generation);
     if (good && e->place && e->generation == ticket->generation) {
         e->taken++;
     } else if (good) {

@@ -48,11 +48,13 @@ enum held_step {
     HELD_OTHER, /* not known here: the daemon is to be asked, and that is all */
     HELD_WRONG, /* what is held there is something else, or has another size */
     HELD_NO_MEMORY,
+    HELD_LATE, /* another thread's request for it is under way for longer than the time-out */
 };
 
 /* Takes once more. HELD_DONE: *ret_size is set. HELD_ASK also while another thread's giving back is
  * under way: it is waited for. */
-enum held_step held_take(struct held *h, const struct allot_ticket *ticket, uint64_t *ret_size);
+enum held_step held_take(struct held *h, const struct allot_ticket *ticket, int timeout_ms,
+                         uint64_t *ret_size);
 
 /* Gives back once what is at ticket->place. A generation or a size of 0 is not compared. HELD_ASK:
  * it was the last, and *ticket is whole. */
@@ -64,7 +66,8 @@ enum held_step held_give(struct held *h, struct allot_ticket *ticket, uint64_t s
  * meanwhile, which may have been this: then it is to be taken by its ticket. Uses up one promise.
  */
 uint64_t held_mark(struct held *h);
-bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark);
+bool held_found(struct held *h, const struct allot_ticket *ticket, uint64_t size, uint64_t mark,
+                int timeout_ms);
 
 /* The daemon's answer to what HELD_ASK was for: whether this session holds it now. Nothing happens
  * where its place was granted anew since. */

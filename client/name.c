@@ -92,7 +92,7 @@ int allot_lookup(struct allot_pool *p, const char *name, struct allot_ticket *re
         }
         bool frozen = size & CODEC_VALUE_FROZEN;
         size &= ~CODEC_VALUE_FROZEN;
-        if (!held_found(held, &ticket, size, mark))
+        if (!held_found(held, &ticket, size, mark, p->session->calls.timeout_ms))
             r = allot_acquire(p, &ticket, &position, &size);
         else if (frozen)
             held_freeze(held, &ticket);

@@ -38,8 +38,8 @@ void calls_unpoll_connection_locked(struct calls *s)
 
 void calls_ring_locked(struct calls *s, uint64_t after_ns)
 {
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(after_ns / 1000000000),
-                                           .tv_nsec = (long)(after_ns % 1000000000)}};
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(after_ns / NS_PER_S),
+                                           .tv_nsec = (long)(after_ns % NS_PER_S)}};
 
     if (s->timer_fd >= 0)
         (void)timerfd_settime(s->timer_fd, 0, &when, NULL);

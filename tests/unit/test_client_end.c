@@ -176,6 +176,59 @@ static void test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress(void
     expect_no_failure();
 }
 
+/* Of the pool, whose number is 1: a block at 16. */
+static const struct allot_ticket foreign = {UINT64_C(1) << 56 | UINT64_C(1) << 48 | 16, 1};
+
+static void held_acquire_script(struct fake *f)
+{
+    uint64_t sizes[] = {100, 0};
+
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ACQUIRE);
+    uint64_t held = f->request->number;
+    is_held = true;
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+    fake_answer(f, held, 2, NULL, sizes);
+    fake_end(f);
+}
+
+static int acquire(struct allot_pool *p)
+{
+    uint64_t offset;
+
+    return allot_acquire(p, &foreign, &offset, NULL);
+}
+
+static void *acquire_thread(void *ctx)
+{
+    return (void *)(intptr_t)acquire(ctx);
+}
+
+static void test_end__who_waits_for_another_threads_answer_has_a_deadline_too(void **state)
+{
+    pthread_t waiting;
+    void *code;
+
+    (void)state;
+    is_held = false;
+    fake_start(&fake, held_acquire_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    assert_int_equal(allot_set_timeout(a, -1), 0);
+    assert_int_equal(pthread_create(&waiting, NULL, acquire_thread, p), 0);
+    while (!is_held)
+        sched_yield();
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    assert_int_equal(acquire(p), ALLOT_E_TIMEOUT);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_ping(a), 0);
+    assert_int_equal(pthread_join(waiting, &code), 0);
+    assert_int_equal((intptr_t)code, 0);
+    assert_int_equal(acquire(p), 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
 /* ---- the daemon ---- */
 
 #define THREADS 4u
@@ -765,6 +818,7 @@ int main(void)
         cmocka_unit_test(test_end__drops_answers_that_come_too_late),
         cmocka_unit_test(test_end__a_signal_neither_breaks_nor_lengthens_it),
         cmocka_unit_test(test_end__a_longer_timeout_does_not_lengthen_a_call_in_progress),
+        cmocka_unit_test(test_end__who_waits_for_another_threads_answer_has_a_deadline_too),
         cmocka_unit_test(test_end__what_waits_is_sent_again_in_order),
         cmocka_unit_test(test_end__a_number_that_nobody_waits_for_is_used_up_by_a_ping),
         cmocka_unit_test(test_end__a_refusal_that_comes_twice_counts_once),

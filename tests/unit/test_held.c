@@ -87,13 +87,13 @@ static void test_held__random_run(void **state)
             if (test_random_below(&random, 2)) {
                 put(t.place, t.generation, m->size);
             } else {
-                assert_int_equal(held_take(&held, &t, &size), HELD_ASK);
+                assert_int_equal(held_take(&held, &t, -1, &size), HELD_ASK);
                 held_resize(&held, t.place, m->size);
                 held_settle(&held, &t, true);
             }
             count++;
         } else if (fill && test_random_below(&random, 2)) {
-            assert_int_equal(held_take(&held, &t, &size), HELD_DONE);
+            assert_int_equal(held_take(&held, &t, -1, &size), HELD_DONE);
             assert_true(size == m->size);
             m->taken++;
             if (test_random_below(&random, 4) == 0) {
@@ -103,7 +103,7 @@ static void test_held__random_run(void **state)
             }
             t.generation++;
             held_freeze(&held, &t); /* of something else */
-            assert_int_equal(held_take(&held, &t, &size), HELD_WRONG);
+            assert_int_equal(held_take(&held, &t, -1, &size), HELD_WRONG);
         } else {
             assert_int_equal(held_give(&held, &t, m->size + 1), HELD_WRONG);
             m->taken--;
@@ -132,7 +132,7 @@ static void test_held__the_unknown_is_the_daemons_to_judge(void **state)
     assert_int_equal(held_give(&held, &t, 0), HELD_ASK);
     assert_int_equal(held_give(&held, &t, 0), HELD_OTHER); /* freed twice at once */
     held_settle(&held, &t, true);                          /* the daemon did not take it */
-    assert_int_equal(held_take(&held, &t, &size), HELD_DONE);
+    assert_int_equal(held_take(&held, &t, -1, &size), HELD_DONE);
     assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
     assert_int_equal(held_give(&held, &t, 0), HELD_ASK);
     held_settle(&held, &t, false);
@@ -161,7 +161,7 @@ static void test_held__granted_anew_while_under_way(void **state)
 static bool found(const struct allot_ticket *t, uint64_t size, uint64_t mark)
 {
     assert_true(held_promise(&held, 1));
-    return held_found(&held, t, size, mark);
+    return held_found(&held, t, size, mark, -1);
 }
 
 static void test_held__found_by_the_daemon(void **state)
@@ -175,7 +175,7 @@ static void test_held__found_by_the_daemon(void **state)
     assert_true(found(&t, 100, mark));
     assert_true(found(&t, 100, mark));
     assert_int_equal(held.count, 1);
-    assert_int_equal(held_take(&held, &t, &size), HELD_DONE);
+    assert_int_equal(held_take(&held, &t, -1, &size), HELD_DONE);
     assert_true(size == 100);
     assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
     assert_int_equal(held_give(&held, &t, 0), HELD_DONE);
@@ -206,7 +206,7 @@ static void *take(void *ctx)
 {
     uint64_t size;
 
-    return (void *)(uintptr_t)held_take(&held, ctx, &size);
+    return (void *)(uintptr_t)held_take(&held, ctx, -1, &size);
 }
 
 /* Who takes again what another thread is giving back asks after that is settled, not before. */

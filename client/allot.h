@@ -94,7 +94,8 @@ struct allot_pool;
 
 /*
  * Connects to the daemon at `socket_path` and opens a session. NULL: the environment's
- * ALLOT_SOCKET, else /run/allot/allot.sock. The caller ends it with allot_close().
+ * ALLOT_SOCKET, else /run/allot/allot.sock. A relative path is looked up again, from where the
+ * process is then, when the connection is lost. The caller ends it with allot_close().
  * PATH, DISCONNECTED (nobody listens there, or all who did hung up), DENIED (by the socket's mode),
  * VERSION, LIMIT, SYSTEM, TIMEOUT.
  */

@@ -152,18 +152,12 @@ int allot_alloc(struct allot_pool *p, uint64_t size, const struct allot_options 
     return alloc_one(p, ALLOT__OP__OP_ALLOC, NULL, size, bytes, options, ret_offset);
 }
 
-/* Whether nobody knows what the daemon did. */
-static bool is_unknown(int code)
-{
-    return code == ALLOT_E_TIMEOUT || code == ALLOT_E_DISCONNECTED;
-}
-
 /* Whether this session holds still what it wanted to give back. Where nobody knows it does not: the
  * daemon will be asked when it is named again. */
 static bool still_holds(int code)
 {
     return code != 0 && code != ALLOT_E_NOT_ALLOCATED && code != ALLOT_E_NOT_OWNER &&
-           !is_unknown(code);
+           !call_is_unknown(code);
 }
 
 /* `count` 0 is not compared. */
@@ -233,7 +227,7 @@ static int move(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64
     memcpy(p->base + fresh, p->base + offset, (size_t)(old_size < size ? old_size : size));
     r = allot_free_sized(p, offset, old_size);
     if (r < 0) {
-        if (!is_unknown(r))
+        if (!call_is_unknown(r))
             (void)allot_free(p, fresh);
         return r;
     }

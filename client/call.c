@@ -528,6 +528,8 @@ static int submit_locked(struct calls *s, Allot__Request *request, struct call *
         }
     }
     unqueue_locked(s, call);
+    if (r < 0)
+        request->number = 0; /* it was not sent */
     return r;
 }
 

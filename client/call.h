@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "allot.h"
 #include "codec.h"
 #include "connection.h"
 
@@ -103,6 +104,12 @@ int calls_receive(struct calls *s);
  * broke the session.
  */
 int call_run(struct calls *s, Allot__Request *request, struct call *call);
+
+/* Whether nobody knows what the daemon did. */
+static inline bool call_is_unknown(int code)
+{
+    return code == ALLOT_E_TIMEOUT || code == ALLOT_E_DISCONNECTED;
+}
 
 /* ---- between call.c, hello.c and poll.c ---- */
 

@@ -10,6 +10,10 @@
  * the daemon has answered, and its first events may be queued by then: while that is so
  * (`starting`), nothing is taken from the queue.
  *
+ * A watch that is given up (unwatched, of a pool that is detached, or begun by a request whose
+ * answer did not come) keeps its place until the daemon has said that it is ended; that is asked
+ * for when the next one begins, where it cannot be done at once.
+ *
  * Invariants: calls.lock guards all of it; callbacks run without it.
  *
  * Limits: QUEUE_MAX events: more than the state of a pool with as many names as may be, 16384. A
@@ -32,8 +36,8 @@ struct queued {
 };
 
 struct watch {
-    uint64_t id; /* 0: none */
-    void (*told)(void *ctx, const struct allot_event *event);
+    uint64_t id;                                              /* 0: none */
+    void (*told)(void *ctx, const struct allot_event *event); /* NULL: given up */
     void *ctx;
     struct allot_pool *pool;
     bool lost;  /* its events are left out until its state begins, */
@@ -64,7 +68,7 @@ static void queue_event(struct watches *w, const Allot__Event *in)
     bool *lost = watch ? &watch->lost : &w->lost_start; /* not entered yet: one that starts */
     size_t size = strnlen(in->name, ALLOT_NAME_MAX) + 1;
 
-    if (in->watch == 0) /* no watch's; here, a free place's */
+    if (in->watch == 0 || (watch && !watch->told)) /* no watch's; here, a free place's */
         return;
     if (in->kind == ALLOT__EVENT_KIND__EVENT_STATE && watch)
         *lost = false;
@@ -111,7 +115,7 @@ static struct queued *take_locked(struct watches *w, struct watch *ret_watch)
             w->end = &w->first;
         w->count--;
         const struct watch *watch = find_locked(w, q->event.watch);
-        if (watch) {
+        if (watch && watch->told) {
             *ret_watch = *watch;
             return q;
         }
@@ -122,6 +126,7 @@ static struct queued *take_locked(struct watches *w, struct watch *ret_watch)
 
 /* ---- calls ---- */
 
+/* *ret_id is a new watch's ID, also where nobody knows whether there is one; 0 where it is not. */
 static int ask(struct allot *a, Allot__Op op, const struct allot_pool *p, const char *prefix,
                uint64_t id, uint64_t *ret_id)
 {
@@ -132,7 +137,40 @@ static int ask(struct allot *a, Allot__Op op, const struct allot_pool *p, const 
     request.name = (char *)(uintptr_t)(prefix ? prefix : "");
     request.positions = &id;
     request.n_positions = id != 0;
-    return session_call_one(a, &request, ret_id);
+    int r = session_call_one(a, &request, NULL);
+    if (ret_id)
+        *ret_id = request.number;
+    return r;
+}
+
+static void give_up_locked(struct watch *watch)
+{
+    *watch = (struct watch){.id = watch->id};
+}
+
+/* Ends in the daemon what was given up; 0 where nothing of that is left. */
+static int end_given_up(struct allot *a)
+{
+    struct watch *watch;
+
+    for (;;) {
+        uint64_t id = 0;
+        pthread_mutex_lock(&a->calls.lock);
+        struct watches *w = a->watches;
+        for (unsigned i = 0; w && i < ALLOT_WATCHES_MAX && !id; i++)
+            if (!w->all[i].told)
+                id = w->all[i].id;
+        pthread_mutex_unlock(&a->calls.lock);
+        if (!id)
+            return 0;
+        int r = ask(a, ALLOT__OP__OP_UNWATCH, NULL, NULL, id, NULL);
+        if (r < 0 && r != ALLOT_E_INVALID) /* where there is none */
+            return r;
+        pthread_mutex_lock(&a->calls.lock);
+        if ((watch = find_locked(w, id)))
+            *watch = (struct watch){0};
+        pthread_mutex_unlock(&a->calls.lock);
+    }
 }
 
 static int make_watches(struct allot *a)
@@ -161,15 +199,19 @@ int allot_watch(struct allot_pool *p, const char *prefix,
         return ALLOT_E_FORKED;
     if (name_is_too_long(prefix))
         return ALLOT_E_INVALID;
-    int r = make_watches(a);
+    int r = end_given_up(a);
+    if (r == 0)
+        r = make_watches(a);
     if (r < 0)
         return r;
     r = ask(a, ALLOT__OP__OP_WATCH, p, prefix, 0, &id);
     pthread_mutex_lock(&a->calls.lock);
     a->watches->starting--;
-    if (r == 0 && (free_one = find_locked(a->watches, 0)))
+    if ((r == 0 || call_is_unknown(r)) && (free_one = find_locked(a->watches, 0)))
         *free_one = (struct watch){
             .id = id, .told = told, .ctx = ctx, .pool = p, .lost = a->watches->lost_start};
+    if (free_one && r < 0)
+        give_up_locked(free_one);
     if (!a->watches->starting)
         a->watches->lost_start = false;
     calls_ring_locked(&a->calls, 1);
@@ -191,30 +233,27 @@ int allot_unwatch(struct allot *a, uint64_t id)
     if (!fork_here(a->generation))
         return ALLOT_E_FORKED;
     pthread_mutex_lock(&a->calls.lock);
-    if (a->watches && id && (watch = find_locked(a->watches, id)))
-        *watch = (struct watch){0};
+    if (a->watches && id)
+        watch = find_locked(a->watches, id);
+    bool there = watch && watch->told;
+    if (there)
+        give_up_locked(watch);
     pthread_mutex_unlock(&a->calls.lock);
-    return watch ? ask(a, ALLOT__OP__OP_UNWATCH, NULL, NULL, id, NULL) : ALLOT_E_INVALID;
-}
-
-static uint64_t find_of_pool(struct allot *a, const struct allot_pool *p)
-{
-    uint64_t id = 0;
-
-    pthread_mutex_lock(&a->calls.lock);
-    for (unsigned i = 0; a->watches && i < ALLOT_WATCHES_MAX && !id; i++)
-        if (a->watches->all[i].pool == p)
-            id = a->watches->all[i].id;
-    pthread_mutex_unlock(&a->calls.lock);
-    return id;
+    return there ? end_given_up(a) : ALLOT_E_INVALID;
 }
 
 void watch_detach(struct allot_pool *p)
 {
-    uint64_t id;
+    struct allot *a = p->session;
 
-    while (fork_here(p->generation) && (id = find_of_pool(p->session, p)))
-        (void)allot_unwatch(p->session, id);
+    if (!fork_here(p->generation))
+        return;
+    pthread_mutex_lock(&a->calls.lock);
+    for (unsigned i = 0; a->watches && i < ALLOT_WATCHES_MAX; i++)
+        if (a->watches->all[i].pool == p)
+            give_up_locked(&a->watches->all[i]);
+    pthread_mutex_unlock(&a->calls.lock);
+    (void)end_given_up(a);
 }
 
 void watch_deinit(struct allot *a)

@@ -256,6 +256,70 @@ static void test_loop__a_watch_that_finds_no_place_is_ended(void **state)
     expect_no_failure();
 }
 
+/* A request for the state of the watch, or for a new one. */
+static uint64_t receive_watch(struct fake *f, uint64_t watch)
+{
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_WATCH);
+    fake_check(f, f->request->n_positions == (watch != 0));
+    fake_check(f, !watch || f->request->positions[0] == watch);
+    return f->request->number;
+}
+
+static void expect_unwatch(struct fake *f, uint64_t id)
+{
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_UNWATCH &&
+                      f->request->n_positions == 1 && f->request->positions[0] == id);
+}
+
+static void abandoned_script(struct fake *f)
+{
+    uint64_t lost[3];
+
+    fake_begin(f);
+    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_ATTACH);
+    fake_grant_attach(f, f->request->number);
+    lost[0] = receive_watch(f, 0); /* the client gives this one up */
+    expect_unwatch(f, lost[0]);    /* and this one */
+    expect_unwatch(f, lost[0]);
+    fake_answer(f, f->request->number, 1, NULL, NULL);
+    for (unsigned i = 1; i < 3; i++) {
+        lost[i] = receive_watch(f, 0);
+        fake_answer(f, lost[i], 1, NULL, &lost[i]);
+    }
+    expect_unwatch(f, lost[1]); /* and this one, and the other with it */
+    for (unsigned i = 1; i < 3; i++) {
+        Allot__Error none = i == 1 ? ALLOT__ERROR__E_INVALID : ALLOT__ERROR__E_OK;
+        expect_unwatch(f, lost[i]);
+        fake_answer(f, f->request->number, 1, &none, NULL);
+    }
+    fake_answer(f, receive_watch(f, 0), 1, NULL, &lost[0]);
+    fake_end(f);
+}
+
+/* Else it would be told, and take a place, until the session's end. */
+static void test_loop__a_watch_that_was_given_up_is_ended(void **state)
+{
+    uint64_t watch;
+
+    (void)state;
+    fake_start(&fake, abandoned_script);
+    struct allot *a = open_session();
+    struct allot_pool *p = attach_default(a);
+    struct allot_pool *other = attach_default(a);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(allot_watch(p, NULL, ignore_event, NULL, &watch), ALLOT_E_TIMEOUT);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(allot_watch(p, NULL, ignore_event, NULL, &watch), 0);
+    assert_int_equal(allot_set_timeout(a, 50), 0);
+    allot_detach(p);
+    assert_int_equal(allot_set_timeout(a, 5000), 0);
+    assert_int_equal(allot_watch(other, NULL, ignore_event, NULL, &watch), 0);
+    allot_close(a);
+    expect_no_failure();
+}
+
 /* Which of the program's next additions to an epoll fails, as at a user's limit; 0: none. */
 static unsigned refused;
 
@@ -313,15 +377,6 @@ static void tell(struct fake *f, uint64_t watch, Allot__EventKind kind, unsigned
         }
         fake_send(f, &reply, -1);
     }
-}
-
-/* A request for the state of the watch, or for a new one. */
-static uint64_t receive_watch(struct fake *f, uint64_t watch)
-{
-    fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_WATCH);
-    fake_check(f, f->request->n_positions == (watch != 0));
-    fake_check(f, !watch || f->request->positions[0] == watch);
-    return f->request->number;
 }
 
 static void overflow_script(struct fake *f)
@@ -404,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_loop__a_watch_that_finds_no_place_is_ended),
         cmocka_unit_test_setup_teardown(test_loop__a_descriptor_that_cannot_be_had_can_be_later,
                                         setup, teardown),
+        cmocka_unit_test(test_loop__a_watch_that_was_given_up_is_ended),
         cmocka_unit_test(test_loop__what_was_left_out_is_asked_for),
     };
 

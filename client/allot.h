@@ -371,9 +371,10 @@ int allot_unwatch(struct allot *a, uint64_t watch);
  * to be called. Sometimes there is nothing to do then. It belongs to the session. SYSTEM. */
 int allot_fd(struct allot *a, int *ret_fd);
 
-/* Takes in what the daemon has told and calls the callbacks, which may call the session. Does not
- * wait, but for an answer where a state is asked for again, and 50 ms where no daemon is there;
- * it is then tried again. One thread at a time. What ended the session, else 0. */
+/* Takes in what the daemon has told and calls the callbacks, which may call the session; what is
+ * told meanwhile makes the descriptor readable again. Does not wait, but for an answer where a
+ * state is asked for again, and 50 ms where no daemon is there; it is then tried again. One thread
+ * at a time. What ended the session, else 0. */
 int allot_process(struct allot *a);
 
 /* ---- statistics ---- */

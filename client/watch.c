@@ -6,7 +6,7 @@
  * the callbacks, which allot_process() calls. What it is not: it keeps no names.
  *
  * A queue that is full takes no more of a watch until its state begins again: the watch is lost,
- * and allot_process() asks for its state once the queue is empty. A watch's ID is known only when
+ * and allot_process() asks for its state once there is room for it. A watch's ID is known only when
  * the daemon has answered, and its first events may be queued by then: while that is so
  * (`starting`), nothing is taken from the queue.
  *
@@ -28,6 +28,7 @@
 #include "session.h"
 
 #define QUEUE_MAX 32768u
+#define QUEUE_LOW (QUEUE_MAX / 4) /* there is room for a state */
 
 struct queued {
     struct queued *next;
@@ -276,6 +277,14 @@ int allot_fd(struct allot *a, int *ret_fd)
     return r < 0 ? r : calls_poll(&a->calls, ret_fd);
 }
 
+static unsigned count_events(struct allot *a)
+{
+    pthread_mutex_lock(&a->calls.lock);
+    unsigned n = a->watches ? a->watches->count : 0;
+    pthread_mutex_unlock(&a->calls.lock);
+    return n;
+}
+
 static bool tell_one(struct allot *a)
 {
     struct watch watch;
@@ -292,8 +301,8 @@ static bool tell_one(struct allot *a)
     return true;
 }
 
-/* Asks for the state of a watch of which something was left out, once all before that is told.
- * False where there is none, or no answer. */
+/* Asks for the state of a watch of which something was left out, where there is room for it. False
+ * where there is none, or no answer. */
 static bool catch_up(struct allot *a)
 {
     struct watch *watch;
@@ -301,7 +310,7 @@ static bool catch_up(struct allot *a)
 
     pthread_mutex_lock(&a->calls.lock);
     struct watches *w = a->watches;
-    for (unsigned i = 0; w && !w->first && i < ALLOT_WATCHES_MAX && !id; i++) {
+    for (unsigned i = 0; w && w->count < QUEUE_LOW && i < ALLOT_WATCHES_MAX && !id; i++) {
         if (w->all[i].lost && !w->all[i].asked) {
             w->all[i].asked = true;
             id = w->all[i].id;
@@ -325,8 +334,8 @@ int allot_process(struct allot *a)
     if (!fork_here(a->generation))
         return ALLOT_E_FORKED;
     int r = calls_receive(&a->calls);
-    while (tell_one(a))
-        ;
+    for (unsigned n = count_events(a); n > 0 && tell_one(a); n--)
+        ; /* for what comes meanwhile, on_events() rings again */
     while (r == 0 && catch_up(a))
         ;
     return session_error(a);

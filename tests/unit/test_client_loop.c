@@ -256,6 +256,28 @@ static void test_loop__a_watch_that_finds_no_place_is_ended(void **state)
     expect_no_failure();
 }
 
+#define EVENTS      20000u /* of one watch: two are more than the library keeps */
+#define EVENTS_SENT 100u
+
+/* So many of a kind. */
+static void tell(struct fake *f, uint64_t watch, Allot__EventKind kind, unsigned n)
+{
+    Allot__Event events[EVENTS_SENT], *list[EVENTS_SENT];
+
+    for (unsigned told = 0; told < n;) {
+        Allot__Reply reply = ALLOT__REPLY__INIT;
+        reply.events = list;
+        for (; reply.n_events < EVENTS_SENT && told < n; told++) {
+            Allot__Event *e = list[reply.n_events] = &events[reply.n_events];
+            allot__event__init(e);
+            e->watch = watch;
+            e->kind = kind;
+            reply.n_events++;
+        }
+        fake_send(f, &reply, -1);
+    }
+}
+
 /* A request for the state of the watch, or for a new one. */
 static uint64_t receive_watch(struct fake *f, uint64_t watch)
 {
@@ -320,6 +342,53 @@ static void test_loop__a_watch_that_was_given_up_is_ended(void **state)
     expect_no_failure();
 }
 
+#define PINGS 20u
+
+/* With each answer comes another event. */
+static void busy_script(struct fake *f)
+{
+    fake_begin(f);
+    uint64_t watch = receive_watch(f, 0);
+    fake_answer(f, watch, 1, NULL, &watch);
+    for (unsigned i = 0; i < PINGS; i++) {
+        fake_check(f, fake_receive(f) && f->request->op == ALLOT__OP__OP_PING);
+        tell(f, watch, ALLOT__EVENT_KIND__EVENT_APPEARED, 1);
+        fake_answer(f, f->request->number, 1, NULL, NULL);
+    }
+    fake_end(f);
+}
+
+static struct allot *busy;
+static unsigned busy_events;
+
+static void count_and_ping(void *ctx, const struct allot_event *event)
+{
+    (void)ctx;
+    (void)event;
+    busy_events++;
+    assert_int_equal(allot_ping(busy), 0);
+}
+
+static void test_loop__what_comes_meanwhile_is_left_for_the_next_turn(void **state)
+{
+    uint64_t watch;
+
+    (void)state;
+    fake_start(&fake, busy_script);
+    busy = open_session();
+    struct allot_pool *p = attach_default(busy);
+    int fd = descriptor(busy);
+    assert_int_equal(allot_watch(p, NULL, count_and_ping, NULL, &watch), 0);
+    assert_int_equal(allot_ping(busy), 0);
+    for (unsigned turn = 1; turn <= PINGS; turn++) {
+        assert_true(is_readable(fd, DEADLINE_MS));
+        assert_int_equal(allot_process(busy), 0);
+        assert_int_equal(busy_events, turn);
+    }
+    allot_close(busy);
+    expect_no_failure();
+}
+
 /* Which of the program's next additions to an epoll fails, as at a user's limit; 0: none. */
 static unsigned refused;
 
@@ -355,28 +424,6 @@ static void test_loop__a_descriptor_that_cannot_be_had_can_be_later(void **state
     assert_int_equal(allot_ping(a), 0);
     allot_close(a);
     expect_no_failure();
-}
-
-#define EVENTS      20000u /* of one watch: two are more than the library keeps */
-#define EVENTS_SENT 100u
-
-/* So many of a kind. */
-static void tell(struct fake *f, uint64_t watch, Allot__EventKind kind, unsigned n)
-{
-    Allot__Event events[EVENTS_SENT], *list[EVENTS_SENT];
-
-    for (unsigned told = 0; told < n;) {
-        Allot__Reply reply = ALLOT__REPLY__INIT;
-        reply.events = list;
-        for (; reply.n_events < EVENTS_SENT && told < n; told++) {
-            Allot__Event *e = list[reply.n_events] = &events[reply.n_events];
-            allot__event__init(e);
-            e->watch = watch;
-            e->kind = kind;
-            reply.n_events++;
-        }
-        fake_send(f, &reply, -1);
-    }
 }
 
 static void overflow_script(struct fake *f)
@@ -460,6 +507,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_loop__a_descriptor_that_cannot_be_had_can_be_later,
                                         setup, teardown),
         cmocka_unit_test(test_loop__a_watch_that_was_given_up_is_ended),
+        cmocka_unit_test(test_loop__what_comes_meanwhile_is_left_for_the_next_turn),
         cmocka_unit_test(test_loop__what_was_left_out_is_asked_for),
     };
 

@@ -3,6 +3,7 @@
  * Clients as users have them: liballot in 1, 8 and 200 processes at once, with threads, batches and
  * every kind of allocation; and what becomes of their blocks when they end, in every way to end.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -261,6 +263,29 @@ static void test_clients__threads_share_a_session(void **state)
     wire_wait_sessions(&w, 1);
     check_equal(wire_pool_info(&w, "default")->used_bytes, 0);
     wire_close(&w);
+}
+
+static void test_clients__attach_without_room_for_a_descriptor(void **state)
+{
+    const struct fixture *f = *state;
+    struct allot_pool *p = NULL;
+    struct rlimit old, full;
+    struct allot *a;
+
+    check_equal(allot_open(&a, f->socket), 0);
+    check(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    int lowest = dup(STDERR_FILENO);
+    close(lowest);
+    full = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = old.rlim_max};
+    check(setrlimit(RLIMIT_NOFILE, &full) == 0);
+    int error = allot_attach(a, NULL, ALLOT_WRITE, &p);
+    int reason = errno;
+    check(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    check_equal(error, ALLOT_E_SYSTEM);
+    check_equal(reason, EMFILE);
+    check(p == NULL);
+    check_equal(allot_attach(a, NULL, ALLOT_WRITE, &p), 0);
+    allot_close(a);
 }
 
 /* One that ends in a way of its own. */
@@ -543,6 +568,7 @@ int main(int argc, char **argv)
         fixture_test(test_clients__eight),
         fixture_test(test_clients__two_hundred),
         fixture_test(test_clients__threads_share_a_session),
+        fixture_test(test_clients__attach_without_room_for_a_descriptor),
         fixture_test(test_end__closed_socket_keeps_blocks_until_the_process_ends),
         fixture_test(test_end__a_forked_child_keeps_nothing_of_a_dead_parent),
         fixture_test(test_end__a_stopped_client_keeps_its_blocks),

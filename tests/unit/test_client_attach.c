@@ -3,10 +3,8 @@
  * Descriptors: each attach gets the one that came with its answer, whichever thread received it,
  * and none is leaked.
  */
-#include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fake_session.h"
@@ -207,31 +205,6 @@ static void test_attach__no_descriptor_is_leaked_by_threads_that_give_up(void **
     expect_no_failure();
 }
 
-static void test_attach__without_room_for_a_descriptor(void **state)
-{
-    struct allot_pool *second = NULL;
-    struct rlimit old, full;
-
-    (void)state;
-    fake_start(&fake, attaches_script);
-    struct allot *a = open_session();
-    attach_default(a);
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-    int lowest = dup(STDERR_FILENO);
-    close(lowest);
-    full = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = old.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
-    int error = allot_attach(a, "second", ALLOT_WRITE, &second);
-    int reason = errno;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-    assert_int_equal(error, ALLOT_E_SYSTEM);
-    assert_int_equal(reason, EMFILE);
-    assert_null(second);
-    assert_int_equal(allot_attach(a, "second", ALLOT_WRITE, &second), 0);
-    allot_close(a);
-    expect_no_failure();
-}
-
 static void goodbye_script(struct fake *f)
 {
     fake_hello(f);
@@ -259,7 +232,6 @@ int main(void)
         cmocka_unit_test(test_attach__who_attaches_gets_the_descriptor_though_another_receives),
         cmocka_unit_test(test_attach__no_descriptor_is_lost_or_leaked_among_threads),
         cmocka_unit_test(test_attach__no_descriptor_is_leaked_by_threads_that_give_up),
-        cmocka_unit_test(test_attach__without_room_for_a_descriptor),
         cmocka_unit_test(test_attach__a_name_that_fits_no_frame_is_no_pools),
     };
 

@@ -199,7 +199,8 @@ int allot_free_sized(struct allot_pool *p, uint64_t offset, uint64_t size);
 int allot_realloc(struct allot_pool *p, uint64_t offset, uint64_t old_size, uint64_t size,
                   const struct allot_options *options, uint64_t *ret_offset);
 
-/* How many bytes from `offset` on belong to the block: at least the size asked for. */
+/* How many bytes from `offset` on belong to the block: at least the size asked for. The right to
+ * read is enough. NOT_ALLOCATED, NOT_OWNER. */
 int allot_usable_size(struct allot_pool *p, uint64_t offset, uint64_t *ret_size);
 
 /* What the calling thread's last NO_MEMORY, QUOTA or DEADLINE refusal named: the largest size

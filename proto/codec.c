@@ -213,6 +213,7 @@ int codec_request_count(const Allot__Request *r)
 Allot__Access codec_access(Allot__Op op)
 {
     switch (op) {
+    case ALLOT__OP__OP_USABLE_SIZE:
     case ALLOT__OP__OP_ACQUIRE:
     case ALLOT__OP__OP_RELEASE:
     case ALLOT__OP__OP_SEND:

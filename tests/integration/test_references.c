@@ -128,15 +128,19 @@ static void test_references__by_readers(void **state)
     wire_open(&other, f->socket);
     uint32_t pool = wire_pool(&w, "default");
     struct wire_ticket t = wire_grant(&w, pool, ALLOT__OP__OP_ALLOC, 100);
+    uint64_t block = t.place & ((1ull << 48) - 1);
     check_equal(wire_reference(&other, ACQUIRE, pool, t, NULL), ALLOT__ERROR__E_NO_POOL);
     check_equal(wire_attach(&other, "default", ALLOT__ACCESS__ACCESS_READ, NULL), pool);
     close(other.reply_fd);
     other.reply_fd = -1;
     check_equal(wire_reference(&other, ACQUIRE, pool, t, &size), ALLOT__ERROR__E_OK);
     check_equal(size, 100);
+    check_equal(wire_item(&other, ALLOT__OP__OP_USABLE_SIZE, pool, block, 0, 0, &size),
+                ALLOT__ERROR__E_OK);
+    check(size >= 100);
     check_equal(wire_item(&other, ALLOT__OP__OP_ALLOC, pool, 0, 10, 0, NULL),
                 ALLOT__ERROR__E_DENIED);
-    wire_free(&w, pool, t.place & ((1ull << 48) - 1));
+    wire_free(&w, pool, block);
     wire_wait_live(&w, "default", 1, 0, 0);
     /* Another pool's ticket, though this one has the same place. */
     uint32_t second = wire_pool(&other, "second");

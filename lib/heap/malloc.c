@@ -13,6 +13,8 @@
  * handlers are registered first, hence run last before the fork and first after it: those of others
  * may allocate. fork() goes on to lock libc's list of streams, and whoever flushes all of them
  * holds that while a stream allocates: so it is locked before the heap, as it is before libc's own.
+ * Where there is but one thread nothing is locked, as in libc: a signal handler that forks may have
+ * interrupted whoever holds the lock.
  *
  * Misuse. Freeing what is not allocated ends the program with a message: it is a defect of the
  * program that would damage it further. free() leaves errno alone: no call here goes through libc.
@@ -26,6 +28,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include <allot/algorithm.h>
@@ -98,20 +101,31 @@ extern void _IO_list_lock(void);
 extern void _IO_list_unlock(void);
 extern void _IO_list_resetlock(void);
 
+static bool forking; /* with locks; written while they are held */
+
 static void before_fork(void)
 {
+    if (__libc_single_threaded)
+        return;
     _IO_list_lock();
     allot_local_hold(&heap);
+    forking = true;
 }
 
 static void after_fork(void)
 {
+    if (!forking)
+        return;
+    forking = false;
     allot_local_release(&heap);
     _IO_list_unlock();
 }
 
 static void after_fork_in_child(void)
 {
+    if (!forking)
+        return;
+    forking = false;
     allot_local_forget_holder(&heap);
     _IO_list_resetlock();
 }

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,6 +254,43 @@ static void test_malloc__misuse_ends_the_program(void **state)
 
 #define THREADS 4
 
+static void allocate(void)
+{
+    for (unsigned i = 0; i < 100; i++)
+        free(malloc(i * 100));
+}
+
+static volatile sig_atomic_t forks;
+
+static void fork_in_handler(int signal)
+{
+    pid_t pid = fork();
+    int status;
+
+    (void)signal;
+    if (!pid)
+        _exit(0);
+    if (waitpid(pid, &status, 0) == pid && !status)
+        forks++;
+}
+
+/* A handler of the one thread that there is may fork, whatever it has interrupted. */
+static void test_malloc__forks_in_a_signal_handler(void **state)
+{
+    const struct itimerval often = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+    struct sigaction old, act = {.sa_handler = fork_in_handler};
+
+    (void)state;
+    alarm(60);
+    assert_int_equal(sigaction(SIGVTALRM, &act, &old), 0);
+    assert_int_equal(setitimer(ITIMER_VIRTUAL, &often, NULL), 0);
+    while (forks < 100)
+        allocate();
+    assert_int_equal(setitimer(ITIMER_VIRTUAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGVTALRM, &old, NULL), 0);
+    alarm(0);
+}
+
 static bool stopping;
 
 static void *churn(void *arg)
@@ -266,12 +304,6 @@ static void *churn(void *arg)
         free(p);
     }
     return arg;
-}
-
-static void allocate(void)
-{
-    for (unsigned i = 0; i < 100; i++)
-        free(malloc(i * 100));
 }
 
 #define SLOTS 64
@@ -418,6 +450,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_malloc__calloc_clears),
         cmocka_unit_test(test_malloc__realloc_keeps_contents),
         cmocka_unit_test(test_malloc__misuse_ends_the_program),
+        cmocka_unit_test(test_malloc__forks_in_a_signal_handler), /* before there are threads */
         cmocka_unit_test(test_malloc__threads_free_what_others_took),
         cmocka_unit_test(test_malloc__works_in_a_child_of_many_threads),
         cmocka_unit_test(test_malloc__forks_while_streams_allocate),

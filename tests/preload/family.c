@@ -172,6 +172,28 @@ static void test_malloc__realloc_keeps_contents(void **state)
     assert_null(realloc(p, 0));
 }
 
+/* Two blocks in each other's way that grow by turns. */
+static void test_malloc__growing_by_small_steps_moves_little(void **state)
+{
+    const size_t step = 4096, most = 16 << 20;
+    void *p[2] = {NULL, NULL};
+    size_t moved = 0;
+
+    (void)state;
+    for (size_t size = step; size <= most; size += step) {
+        for (unsigned i = 0; i < 2; i++) {
+            uintptr_t before = (uintptr_t)p[i];
+
+            p[i] = keep(realloc(p[i], size));
+            assert_non_null(p[i]);
+            moved += (uintptr_t)p[i] == before ? 0 : size;
+        }
+    }
+    assert_true(moved < 2 * 16 * most);
+    free(p[0]);
+    free(p[1]);
+}
+
 /* The status of a child that does `act`, and what it says, cut to `size`. */
 static int status_of(void (*act)(void), char *said, size_t size)
 {
@@ -449,6 +471,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_malloc__aligns),
         cmocka_unit_test(test_malloc__calloc_clears),
         cmocka_unit_test(test_malloc__realloc_keeps_contents),
+        cmocka_unit_test(test_malloc__growing_by_small_steps_moves_little),
         cmocka_unit_test(test_malloc__misuse_ends_the_program),
         cmocka_unit_test(test_malloc__forks_in_a_signal_handler), /* before there are threads */
         cmocka_unit_test(test_malloc__threads_free_what_others_took),

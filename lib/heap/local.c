@@ -11,8 +11,9 @@
  * touched costs address space only.
  *
  * Giving back: when more is free than 2 MiB and than half of what is used, the run around a freed
- * block goes back, as far as it has whole pieces of 256 KiB. Smaller runs stay, because each hole
- * costs the kernel a mapping, of which a process may have 65,530.
+ * block goes back, as far as it has whole pieces of 256 KiB, and then the largest runs, until that
+ * is so no more. Smaller runs stay, because each hole costs the kernel a mapping, of which a
+ * process may have 65,530.
  *
  * Invariant: what the byte allocator manages is what the grower gave and did not get back.
  *
@@ -150,19 +151,44 @@ int allot_local_grow(struct allot_local *h, size_t size)
     return size ? grow(h, size, BLOCK_ALIGN) : ALLOT_E_INVALID;
 }
 
-/* After a free at `near`. */
-static inline void settle(struct allot_local *h, uint64_t near)
+static inline bool has_too_much(const struct allot_local *h)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+
+    return ops->available_bytes(h->bytes) > 2 * max64(KEEP_MIN, ops->used_bytes(h->bytes) / 4);
+}
+
+/* Where the largest free run is, the table tells by handing it out. */
+static bool find_largest(struct allot_local *h, uint64_t *ret_pos)
+{
+    const struct allot_byte_ops *ops = h->bytes->ops;
+    uint64_t size = ops->largest_free(h->bytes);
+
+    return size >= BACK && !ops->alloc(h->bytes, size, 1, ret_pos) &&
+           !ops->dealloc(h->bytes, *ret_pos, size, 1);
+}
+
+static __attribute__((noinline)) void give_back(struct allot_local *h, uint64_t near)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
     uint64_t start, size;
 
-    if (ops->available_bytes(h->bytes) <= 2 * max64(KEEP_MIN, ops->used_bytes(h->bytes) / 4) ||
-        !h->grower->ops->shrink || ops->take_back(h->bytes, near, BACK, &start, &size))
-        return;
-    if (h->grower->ops->shrink(h->grower, start, size))
-        (void)ops->add_memory(h->bytes, start, size); /* cannot fail after take_back() */
-    else
+    do {
+        if (ops->take_back(h->bytes, near, BACK, &start, &size))
+            return;
+        if (h->grower->ops->shrink(h->grower, start, size)) {
+            (void)ops->add_memory(h->bytes, start, size); /* cannot fail after take_back() */
+            return;
+        }
         TRACE(h, ALLOT_LOCAL_SHRINK, start, size);
+    } while (has_too_much(h) && find_largest(h, &near));
+}
+
+/* After a free at `near`. */
+static inline void settle(struct allot_local *h, uint64_t near)
+{
+    if (has_too_much(h) && h->grower->ops->shrink)
+        give_back(h, near);
 }
 
 int allot_local_alloc(struct allot_local *h, size_t size, size_t align, void **ret)

@@ -154,6 +154,24 @@ static void test_local__gives_large_runs_back(void **state)
     assert_int_equal(allot_local_free(&f->heap, small), 0);
 }
 
+/* The runs that stayed while much was used go, too, when little is used any more. */
+static void test_local__gives_scattered_runs_back(void **state)
+{
+    struct fixture *f = *state;
+    void *block[16], *wall[16];
+
+    for (unsigned i = 0; i < 16; i++) {
+        assert_int_equal(allot_local_alloc(&f->heap, (16 << 20) + 65536, 16, &block[i]), 0);
+        assert_int_equal(allot_local_realloc(&f->heap, block[i], 16 << 20, &block[i]), 0);
+        assert_int_equal(allot_local_alloc(&f->heap, 65536, 16, &wall[i]), 0);
+    }
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(allot_local_free(&f->heap, block[i]), 0);
+    assert_true(f->grower.out <= UINT64_C(12) << 20);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(allot_local_free(&f->heap, wall[i]), 0);
+}
+
 /* Refused growth is halved, and what cannot be had leaves all as it was. */
 static void test_local__takes_less_where_little_is_left(void **state)
 {
@@ -372,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_local__frees_whatever_its_size_and_alignment),
         cmocka_unit_test_setup_teardown(test_local__clears_what_was_used_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__gives_large_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local__gives_scattered_runs_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__takes_less_where_little_is_left, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_local__keeps_contents, setup, teardown),

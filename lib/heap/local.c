@@ -13,7 +13,8 @@
  * Giving back: when more is free than 2 MiB and than half of what is used, the run around a freed
  * block goes back, as far as it has whole pieces of 256 KiB, and then the largest runs, until that
  * is so no more. Smaller runs stay, because each hole costs the kernel a mapping, of which a
- * process may have 65,530.
+ * process may have 65,530. Each time the heap grows again after it gave back, those 2 MiB double,
+ * up to 64 MiB: so a loop soon has what it needs, and maps and clears it no more.
  *
  * Invariant: what the byte allocator manages is what the grower gave and did not get back.
  *
@@ -30,7 +31,8 @@
 
 #define GROW_MIN UINT64_C(1048576)
 #define GROW_MAX UINT64_C(67108864)
-#define KEEP_MIN UINT64_C(1048576)
+#define KEEP_MIN UINT64_C(1048576) /* half of what may be free whatever is used */
+#define KEEP_MAX UINT64_C(33554432)
 #define BACK     UINT64_C(262144)
 
 /* From here clearing by dropping pages beats writing them, above all if they were never touched. */
@@ -59,6 +61,7 @@ int allot_local_init(struct allot_local *h, const struct allot_byte_ops *ops,
 
     memset(h, 0, sizeof(*h));
     h->grower = grower;
+    h->keep = KEEP_MIN;
     meta_init(&h->meta, grower);
     err = ops->create(&meta, &h->bytes);
     if (err)
@@ -142,6 +145,9 @@ static int grow(struct allot_local *h, uint64_t size, uint64_t align)
             (void)grower->shrink(h->grower, start, want);
         return err;
     }
+    if (h->gave_back)
+        h->keep = min64(2 * h->keep, KEEP_MAX);
+    h->gave_back = false;
     TRACE(h, ALLOT_LOCAL_GROW, start, want);
     return 0;
 }
@@ -155,7 +161,7 @@ static inline bool has_too_much(const struct allot_local *h)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
 
-    return ops->available_bytes(h->bytes) > 2 * max64(KEEP_MIN, ops->used_bytes(h->bytes) / 4);
+    return ops->available_bytes(h->bytes) > 2 * max64(h->keep, ops->used_bytes(h->bytes) / 4);
 }
 
 /* Where the largest free run is, the table tells by handing it out. */
@@ -180,6 +186,7 @@ static __attribute__((noinline)) void give_back(struct allot_local *h, uint64_t 
             (void)ops->add_memory(h->bytes, start, size); /* cannot fail after take_back() */
             return;
         }
+        h->gave_back = true;
         TRACE(h, ALLOT_LOCAL_SHRINK, start, size);
     } while (has_too_much(h) && find_largest(h, &near));
 }

@@ -172,6 +172,33 @@ static void test_local__gives_scattered_runs_back(void **state)
         assert_int_equal(allot_local_free(&f->heap, wall[i]), 0);
 }
 
+static void come_and_go(struct fixture *f, size_t size)
+{
+    void *block;
+
+    assert_int_equal(allot_local_alloc(&f->heap, size, 16, &block), 0);
+    assert_int_equal(allot_local_free(&f->heap, block), 0);
+}
+
+/* A loop does not map and unmap for ever, and yet what stays is bounded. */
+static void test_local__keeps_what_is_wanted_again(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t out;
+    void *block;
+
+    for (unsigned i = 0; i < 8; i++)
+        come_and_go(f, 16 << 20);
+    out = f->grower.out;
+    assert_int_equal(allot_local_alloc(&f->heap, 16 << 20, 16, &block), 0);
+    assert_int_equal(f->grower.out, out);
+    assert_int_equal(allot_local_free(&f->heap, block), 0);
+    assert_int_equal(f->grower.out, out);
+    for (unsigned i = 0; i < 8; i++)
+        come_and_go(f, 256 << 20);
+    assert_true(f->grower.out <= UINT64_C(68) << 20);
+}
+
 /* Refused growth is halved, and what cannot be had leaves all as it was. */
 static void test_local__takes_less_where_little_is_left(void **state)
 {
@@ -391,6 +418,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_local__clears_what_was_used_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__gives_large_runs_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__gives_scattered_runs_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local__keeps_what_is_wanted_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__takes_less_where_little_is_left, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_local__keeps_contents, setup, teardown),

@@ -14,6 +14,7 @@
 #ifndef ALLOT_LOCAL_H
 #define ALLOT_LOCAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,6 +55,8 @@ struct allot_local {
     struct allot_byte *bytes;
     struct allot_grower *grower;
     struct allot_local_meta meta;
+    uint64_t keep;               /* so much and as much again may be free */
+    bool gave_back;              /* since it last grew */
     allot_local_trace_fn *trace; /* NULL: nobody listens, which costs one branch */
     void *trace_ctx;
 };

@@ -38,6 +38,7 @@
 #define FINE_MAX    128u /* classes up to it are the multiples of the granule */
 #define SPLIT       8u   /* classes a power of two */
 #define ALIGN_SLACK 64u  /* a size below it may get a class of twice as much */
+#define SIZE_LAST   (0 - (uint64_t)SLAB_GRANULE) /* is no error, and refused for ever */
 #define NOINLINE    __attribute__((noinline))
 #define HOT         __attribute__((aligned(64))) /* in as few cache lines as can be */
 #define UNLIKELY(x) __builtin_expect(x, 0)
@@ -601,7 +602,12 @@ static int slab_realloc(struct allot_byte *b, uint64_t pos, uint64_t size, uint6
     if (slab != &h->table.none) {
         if (slab->class != old || !slot_is_used(slab, pos, &slot))
             return ALLOT_E_NOT_ALLOCATED;
-        return fresh == old ? 0 : ALLOT_E_NO_MEMORY;
+        if (fresh == old)
+            return 0;
+        /* What is behind the slab take_back() must find at once: see byte.h. */
+        if (pos + slab->size == slab->pos + SLAB_SIZE)
+            h->inner->ops->realloc(h->inner, slab->pos, SLAB_SIZE, SLAB_SIZE, SIZE_LAST);
+        return ALLOT_E_NO_MEMORY;
     }
     size = inner_size(h, size, old);
     new_size = inner_size(h, new_size, fresh);

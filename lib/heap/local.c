@@ -35,9 +35,6 @@
 #define KEEP_MAX UINT64_C(33554432)
 #define BACK     UINT64_C(262144)
 
-/* From here clearing by dropping pages beats writing them, above all if they were never touched. */
-#define DISCARD_MIN UINT64_C(1048576)
-
 /* What a grower's ranges start at, at least: a page, or its granule if that is less. */
 #define START_MAX UINT64_C(4096)
 
@@ -146,7 +143,7 @@ static int grow(struct allot_local *h, uint64_t size, uint64_t align)
         return err;
     }
     if (h->gave_back)
-        h->keep = min64(2 * h->keep, KEEP_MAX);
+        __atomic_store_n(&h->keep, min64(2 * h->keep, KEEP_MAX), __ATOMIC_RELAXED);
     h->gave_back = false;
     TRACE(h, ALLOT_LOCAL_GROW, start, want);
     return 0;
@@ -220,14 +217,16 @@ int allot_local_alloc(struct allot_local *h, size_t size, size_t align, void **r
     return 0;
 }
 
-void allot_local_clear(struct allot_grower *grower, void *ptr, size_t size)
+/* What is larger than may stay free is from the grower, most likely, and never touched: then its
+ * pages are dropped at little cost, and writing would make them. Else writing costs less. */
+void allot_local_clear(const struct allot_local *h, void *ptr, size_t size)
 {
     uint64_t start = (uintptr_t)ptr, end = start + size;
     uint64_t inner = ALLOT_ALIGN_UP(start, ALLOT_GROWER_GRANULE);
     uint64_t inner_end = ALLOT_ALIGN_DOWN(end, ALLOT_GROWER_GRANULE);
 
-    if (size < DISCARD_MIN || !grower->ops->discard ||
-        grower->ops->discard(grower, inner, inner_end - inner)) {
+    if (size <= 2 * __atomic_load_n(&h->keep, __ATOMIC_RELAXED) || !h->grower->ops->discard ||
+        h->grower->ops->discard(h->grower, inner, inner_end - inner)) {
         memset(ptr, 0, size);
         return;
     }
@@ -240,7 +239,7 @@ int allot_local_zalloc(struct allot_local *h, size_t size, size_t align, void **
     int err = allot_local_alloc(h, size, align, ret);
 
     if (!err)
-        allot_local_clear(h->grower, *ret, size);
+        allot_local_clear(h, *ret, size);
     return err;
 }
 

@@ -92,7 +92,7 @@ int allot_local_locked_zalloc(struct allot_local_locked *l, size_t size, size_t 
     allot_local_release(l);
     /* The block is the caller's: clearing it needs no lock. */
     if (!err)
-        allot_local_clear(l->heap.grower, *ret, size);
+        allot_local_clear(&l->heap, *ret, size);
     return err;
 }
 

@@ -8,7 +8,8 @@
 
 #include <allot/local.h>
 
-/* The raw grower, but for what it is told to refuse. It counts what is out. */
+/* The raw grower, but for what it is told to refuse. It counts what is out, and what it is asked to
+ * discard. */
 struct picky {
     struct allot_grower base;
     uint64_t out;
@@ -16,6 +17,7 @@ struct picky {
     unsigned refuse_nth; /* of the calls of grow() and resize() from now on, once; 0: none */
     bool refused;
     bool refuse_shrink, refuse_discard;
+    unsigned discards;
 };
 
 static struct picky *picky(struct allot_grower *g)
@@ -64,6 +66,7 @@ static int picky_resize(struct allot_grower *g, uint64_t start, uint64_t size, u
 
 static int picky_discard(struct allot_grower *g, uint64_t start, uint64_t size)
 {
+    picky(g)->discards++;
     return picky(g)->refuse_discard ? ALLOT_E_NO_MEMORY
                                     : allot_grower_raw.ops->discard(&allot_grower_raw, start, size);
 }

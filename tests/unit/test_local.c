@@ -199,6 +199,22 @@ static void test_local__keeps_what_is_wanted_again(void **state)
     assert_true(f->grower.out <= UINT64_C(68) << 20);
 }
 
+/* Dropping the pages of a block that will be written to costs far more than clearing them. */
+static void test_local__drops_the_pages_of_fresh_blocks_only(void **state)
+{
+    struct fixture *f = *state;
+    void *again, *fresh;
+
+    for (unsigned i = 0; i < 8; i++)
+        come_and_go(f, 16 << 20);
+    assert_int_equal(allot_local_zalloc(&f->heap, 16 << 20, 16, &again), 0);
+    assert_int_equal(f->grower.discards, 0);
+    assert_int_equal(allot_local_zalloc(&f->heap, 256 << 20, 16, &fresh), 0);
+    assert_int_equal(f->grower.discards, 1);
+    assert_int_equal(allot_local_free(&f->heap, again), 0);
+    assert_int_equal(allot_local_free(&f->heap, fresh), 0);
+}
+
 /* Refused growth is halved, and what cannot be had leaves all as it was. */
 static void test_local__takes_less_where_little_is_left(void **state)
 {
@@ -419,6 +435,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_local__gives_large_runs_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__gives_scattered_runs_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local__keeps_what_is_wanted_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local__drops_the_pages_of_fresh_blocks_only, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_local__takes_less_where_little_is_left, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_local__keeps_contents, setup, teardown),

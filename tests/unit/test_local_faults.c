@@ -170,12 +170,13 @@ static void test_local_faults__clears_what_is_not_discarded(void **state)
     fixture_init(&f, &allot_tlsf);
     f.grower.refuse_discard = true;
     f.grower.refuse_shrink = true;
-    assert_int_equal(allot_local_alloc(&f.heap, 2 * MIB, 16, (void **)&p), 0);
-    memset(p, 0xff, 2 * MIB);
+    assert_int_equal(allot_local_alloc(&f.heap, 4 * MIB, 16, (void **)&p), 0);
+    memset(p, 0xff, 4 * MIB);
     assert_int_equal(allot_local_free(&f.heap, p), 0);
-    assert_int_equal(allot_local_zalloc(&f.heap, 2 * MIB, 16, (void **)&again), 0);
+    assert_int_equal(allot_local_zalloc(&f.heap, 4 * MIB, 16, (void **)&again), 0);
     assert_ptr_equal(again, p); /* or this would prove nothing */
-    for (size_t i = 0; i < 2 * MIB; i++)
+    assert_int_equal(f.grower.discards, 1);
+    for (size_t i = 0; i < 4 * MIB; i++)
         used += p[i];
     assert_int_equal(used, 0);
     f.grower.refuse_shrink = false;

@@ -88,8 +88,8 @@ void allot_local_deinit(struct allot_local *h);
  * Nothing is said about the contents; zalloc() makes them zero. */
 int allot_local_alloc(struct allot_local *h, size_t size, size_t align, void **ret);
 int allot_local_zalloc(struct allot_local *h, size_t size, size_t align, void **ret);
-/* Makes a block that came from `grower` zero: by dropping its pages where it is large. */
-void allot_local_clear(struct allot_grower *grower, void *ptr, size_t size);
+/* Makes a block of the heap zero: by dropping its pages where it is large. Needs no lock. */
+void allot_local_clear(const struct allot_local *h, void *ptr, size_t size);
 /* NOT_ALLOCATED: no block starts there. */
 int allot_local_free(struct allot_local *h, void *ptr);
 /* Also NOT_ALLOCATED where `size` and `align` round to another block than the one there. */

@@ -265,7 +265,8 @@ int allot_local_free(struct allot_local *h, void *ptr)
     return err ? err : allot_local_free_sized(h, ptr, size, 1);
 }
 
-int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret)
+int allot_local_realloc_start(struct allot_local *h, void *ptr, size_t new_size, void **ret,
+                              size_t *ret_copy)
 {
     const struct allot_byte_ops *ops = h->bytes->ops;
     uint64_t pos = (uintptr_t)ptr, size, now;
@@ -293,10 +294,20 @@ int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void 
         *ret = ptr;
         return 0;
     }
-    memcpy(fresh, ptr, min64(size, new_size));
-    (void)allot_local_free(h, ptr);
     *ret = fresh;
+    *ret_copy = min64(size, new_size);
     return 0;
+}
+
+int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret)
+{
+    size_t copy;
+    int err = allot_local_realloc_start(h, ptr, new_size, ret, &copy);
+
+    if (err || *ret == ptr)
+        return err;
+    memcpy(*ret, ptr, copy);
+    return allot_local_free(h, ptr);
 }
 
 int allot_local_usable_size(const struct allot_local *h, const void *ptr, size_t *ret)

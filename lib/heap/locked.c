@@ -11,6 +11,7 @@
  */
 #include <linux/futex.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include <allot/align.h>
 #include <allot/local.h>
@@ -119,12 +120,17 @@ int allot_local_locked_free_sized(struct allot_local_locked *l, void *ptr, size_
 
 int allot_local_locked_realloc(struct allot_local_locked *l, void *ptr, size_t new_size, void **ret)
 {
+    size_t copy;
     int err;
 
     allot_local_hold(l);
-    err = allot_local_realloc(&l->heap, ptr, new_size, ret);
+    err = allot_local_realloc_start(&l->heap, ptr, new_size, ret, &copy);
     allot_local_release(l);
-    return err;
+    if (err || *ret == ptr)
+        return err;
+    /* Both blocks are the caller's: copying, which may take long, needs no lock. */
+    memcpy(*ret, ptr, copy);
+    return allot_local_locked_free(l, ptr);
 }
 
 int allot_local_locked_usable_size(struct allot_local_locked *l, const void *ptr, size_t *ret)

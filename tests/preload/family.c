@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -170,6 +171,37 @@ static void test_malloc__realloc_keeps_contents(void **state)
     for (size_t i = 0; i < 300; i++)
         assert_int_equal(p[i], i % 251);
     assert_null(realloc(p, 0));
+}
+
+#define GUARDED 65536u
+
+static void *guarded;
+
+static void allocate_and_unguard(int signal)
+{
+    (void)signal;
+    free(keep(malloc(10)));
+    (void)mprotect(guarded, GUARDED, PROT_READ | PROT_WRITE);
+}
+
+/* Copying a large block takes long: others need not wait for it. */
+static void test_malloc__serves_others_while_it_copies(void **state)
+{
+    struct sigaction old, act = {.sa_handler = allocate_and_unguard};
+    void *wall, *moved;
+
+    (void)state;
+    alarm(60);
+    guarded = keep(aligned_alloc(GUARDED, GUARDED));
+    wall = keep(malloc(2 << 20));
+    assert_int_equal(sigaction(SIGSEGV, &act, &old), 0);
+    assert_int_equal(mprotect(guarded, GUARDED, PROT_NONE), 0);
+    moved = keep(realloc(guarded, 8 << 20));
+    assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
+    assert_ptr_not_equal(moved, guarded); /* or this would prove nothing */
+    free(moved);
+    free(wall);
+    alarm(0);
 }
 
 /* Two blocks in each other's way that grow by turns. */
@@ -471,6 +503,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_malloc__aligns),
         cmocka_unit_test(test_malloc__calloc_clears),
         cmocka_unit_test(test_malloc__realloc_keeps_contents),
+        cmocka_unit_test(test_malloc__serves_others_while_it_copies),
         cmocka_unit_test(test_malloc__growing_by_small_steps_moves_little),
         cmocka_unit_test(test_malloc__misuse_ends_the_program),
         cmocka_unit_test(test_malloc__forks_in_a_signal_handler), /* before there are threads */

@@ -96,6 +96,10 @@ int allot_local_free(struct allot_local *h, void *ptr);
 int allot_local_free_sized(struct allot_local *h, void *ptr, size_t size, size_t align);
 /* In place where it can be, at ptr's alignment; else the contents move to a multiple of 16. */
 int allot_local_realloc(struct allot_local *h, void *ptr, size_t new_size, void **ret);
+/* The same without the end: where *ret is not ptr, *ret_copy bytes are still to be copied there,
+ * which needs no lock, and then ptr to be freed. */
+int allot_local_realloc_start(struct allot_local *h, void *ptr, size_t new_size, void **ret,
+                              size_t *ret_copy);
 int allot_local_usable_size(const struct allot_local *h, const void *ptr, size_t *ret);
 /* Memory for at least `size` bytes more, before it is needed. */
 int allot_local_grow(struct allot_local *h, size_t size);

@@ -9,7 +9,8 @@
  * block goes is returned to the inner allocator, except that each class keeps one empty slab as its
  * spare, so that a block that comes and goes alone costs no slab each time. All spares go back
  * before anything is refused, told or taken that they could stand in the way of: to a user they are
- * free memory like any other, and at most a slab a class.
+ * free memory like any other, and at most a slab a class. take_back() alone lets those stay that
+ * lie beside what it is asked for.
  *
  * Classes: the multiples of 16 bytes up to 128; above it a slab divided by whole numbers, eight to
  * a power of two (four for the last), so that little is left over at its end; up to 8 KiB.
@@ -393,7 +394,6 @@ static int slab_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
 {
     struct slabs *h = slabs_of(b);
     struct slab *slab = slab_table_at(&h->table, near);
-    int err;
 
     if (!ALLOT_IS_POW2(granule))
         return ALLOT_E_INVALID;
@@ -401,10 +401,7 @@ static int slab_take_back(struct allot_byte *b, uint64_t near, uint64_t granule,
         slab_release(h, slab);
     else if (slab != &h->table.none)
         return ALLOT_E_NOT_ALLOCATED;
-    err = h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
-    if (err == ALLOT_E_NOT_ALLOCATED && release_spares(h))
-        err = h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
-    return err;
+    return h->inner->ops->take_back(h->inner, near, granule, ret_start, ret_size);
 }
 
 /* Blocks. */

@@ -182,6 +182,22 @@ static void test_byte__what_is_behind_a_refused_block_is_found(void **state)
     assert_cheap(state, comb_behind, take_behind);
 }
 
+static void take_too_little(struct allot_byte *b, unsigned count)
+{
+    uint64_t start, size, pos;
+
+    expect(OPS->alloc(b, 64, 1, &pos));
+    expect(OPS->dealloc(b, pos, 64, 1));
+    expect(OPS->dealloc(b, block[count | 1], 9008, 1));
+    expect(OPS->take_back(b, block[count | 1], 1 << 20, &start, &size) != ALLOT_E_NOT_ALLOCATED);
+    expect(OPS->alloc(b, 1 << 20, 1, &pos));
+}
+
+static void test_byte__what_was_freed_is_found_though_it_is_too_little(void **state)
+{
+    assert_cheap(state, comb_behind, take_too_little);
+}
+
 int byte_cost_run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +205,7 @@ int byte_cost_run(void)
         CASE(test_byte__alloc_does_not_walk_past_short_runs),
         CASE(test_byte__a_block_is_found_among_any_number),
         CASE(test_byte__what_is_behind_a_refused_block_is_found),
+        CASE(test_byte__what_was_freed_is_found_though_it_is_too_little),
         CASE(test_byte__add_memory_does_not_visit_what_is_there),
     };
 

@@ -726,7 +726,7 @@ static void on_answered(void *ctx)
         replies_reset(r);
         while (!replies_full(r) && (more = pending_answer(c->session, &number, &entry)))
             replies_add(r, number, (Allot__Error)(uint32_t)entry->result, entry->value,
-                        entry->generation);
+                        entry->generation, 0);
         if (!finish_round(c, (struct round){0}))
             return;
     }

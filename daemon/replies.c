@@ -12,9 +12,9 @@
 
 #include <assert.h>
 
-_Static_assert(CODEC_INFLIGHT_MAX * 20u + 64u <= CODEC_FRAME_MAX,
-               "answers to a full window (a value of ten bytes, a generation of eight, an error of "
-               "two) fit a frame");
+_Static_assert(CODEC_INFLIGHT_MAX * 30u + 64u <= CODEC_FRAME_MAX,
+               "answers to a full window (a value and a size of ten bytes, a generation of eight, "
+               "an error of two) fit a frame");
 
 void replies_reset(struct replies *r)
 {
@@ -31,7 +31,7 @@ bool replies_full(const struct replies *r)
 }
 
 void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value,
-                 uint64_t generation)
+                 uint64_t generation, uint64_t size)
 {
     if (r->count && (r->number + r->count != number || r->count == CODEC_INFLIGHT_MAX))
         replies_flush(r);
@@ -40,13 +40,16 @@ void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_
         r->any_error = false;
         r->any_value = false;
         r->any_generation = false;
+        r->any_size = false;
     }
     r->errors[r->count] = error;
     r->values[r->count] = value;
     r->generations[r->count] = generation;
+    r->sizes[r->count] = size;
     r->any_error |= error != ALLOT__ERROR__E_OK;
     r->any_value |= value != 0;
     r->any_generation |= generation != 0;
+    r->any_size |= size != 0;
     r->count++;
 }
 
@@ -81,6 +84,10 @@ void replies_flush(struct replies *r)
     if (r->any_generation) {
         reply.n_generations = r->count;
         reply.generations = r->generations;
+    }
+    if (r->any_size) {
+        reply.n_sizes = r->count;
+        reply.sizes = r->sizes;
     }
     r->count = 0;
     bool fits = append(r, &reply, -1);

@@ -32,9 +32,11 @@ struct replies {
     bool any_error;
     bool any_value;
     bool any_generation;
+    bool any_size;
     Allot__Error errors[CODEC_INFLIGHT_MAX];
     uint64_t values[CODEC_INFLIGHT_MAX];
     uint64_t generations[CODEC_INFLIGHT_MAX];
+    uint64_t sizes[CODEC_INFLIGHT_MAX];
 
     unsigned char bytes[REPLIES_BYTES];
 };
@@ -46,7 +48,7 @@ bool replies_full(const struct replies *r);
 
 /* The answer to one operation. */
 void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value,
-                 uint64_t generation);
+                 uint64_t generation, uint64_t size);
 
 /* A frame of its own, in order with the answers; `fd` (or -1) is taken over. False where the
  * message is too large for a frame; nothing is added then. */

@@ -282,22 +282,12 @@ static Allot__Error serve_names(struct service *service, struct session *s,
 /* ---- items ---- */
 
 /* What the journal has as the answer. */
-static void add_answer(struct service *service, uint64_t number, struct ledger_entry *entry)
+static void add_answer(struct service *service, uint64_t number, const struct ledger_entry *entry)
 {
     Allot__Error error = (Allot__Error)(uint32_t)entry->result;
-    Allot__Reply reply = ALLOT__REPLY__INIT;
+    uint64_t size = entry->op == ALLOT__OP__OP_LOOKUP && !error ? entry->size : 0;
 
-    if (error || entry->op != ALLOT__OP__OP_LOOKUP) {
-        replies_add(&service->replies, number, error, entry->value, entry->generation);
-        return;
-    }
-    reply.number = number;
-    reply.count = 1;
-    reply.n_values = reply.n_generations = reply.n_sizes = 1;
-    reply.values = &entry->value;
-    reply.generations = &entry->generation;
-    reply.sizes = &entry->size;
-    replies_message(&service->replies, &reply, -1);
+    replies_add(&service->replies, number, error, entry->value, entry->generation, size);
 }
 
 /* What the items of a request have in common. */
@@ -434,7 +424,7 @@ static void serve_query(struct service *service, struct session *s, const Allot_
     }
     ledger_entry_finish(entry, error, 0, 0);
     if (error || !answered)
-        replies_add(&service->replies, request->number, error, 0, 0);
+        replies_add(&service->replies, request->number, error, 0, 0, 0);
     atomic_fetch_add_explicit(&s->operations, 1, memory_order_relaxed);
     use_up(s, request->number);
 }
@@ -447,7 +437,7 @@ static enum service_step serve_goodbye(struct service *service, struct session *
         return SERVICE_WAIT;
     }
     /* The slot, and the journal with it, may be another session's by now. */
-    replies_add(&service->replies, request->number, ALLOT__ERROR__E_OK, 0, 0);
+    replies_add(&service->replies, request->number, ALLOT__ERROR__E_OK, 0, 0, 0);
     return SERVICE_CLOSE;
 }
 

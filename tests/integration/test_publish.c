@@ -190,6 +190,32 @@ static void test_publish__found_is_held(void **state)
 
 /* ---- bad input ---- */
 
+/* Numbers under which names were looked up, sent again as something that takes them all. */
+static void test_publish__looked_up_and_sent_again_as_one(void **state)
+{
+    const struct fixture *f = *state;
+    uint64_t values[CODEC_BATCH_MAX];
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    struct wire_ticket t = wire_grant(&w, pool, ALLOT__OP__OP_ALLOC, 100);
+    check_equal(publish(&w, pool, "name", t, false), ALLOT__ERROR__E_OK);
+    Allot__Request r = wire_request(ALLOT__OP__OP_FREE, pool);
+    r.number = w.next;
+    for (unsigned i = 0; i < CODEC_BATCH_MAX; i++) {
+        expect(&w, pool, "name", t, 100);
+        values[i] = t.place;
+    }
+    r.positions = values;
+    r.n_positions = CODEC_BATCH_MAX;
+    wire_send(&w, &r);
+    wire_collect(&w, r.number, CODEC_BATCH_MAX, NULL, values);
+    for (unsigned i = 0; i < CODEC_BATCH_MAX; i++)
+        check_equal(values[i], t.place);
+    wire_expect_good(&w, pool);
+    wire_close(&w);
+}
+
 static void test_publish__bad_ones(void **state)
 {
     struct fixture *f = *state;
@@ -569,6 +595,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         fixture_test(test_publish__outlive_publisher_and_daemon),
         fixture_test(test_publish__found_is_held),
+        fixture_test(test_publish__looked_up_and_sent_again_as_one),
         fixture_test(test_publish__bad_ones),
         fixture_test_bare(test_publish__over_quota),
         fixture_test(test_publish__by_readers),

@@ -4,7 +4,8 @@
  *
  * Invariants: answers leave in the order in which they were added. Between two calls of
  * replies_flush() at most CODEC_INFLIGHT_MAX answers are added (that is how many a round carries
- * out), and a caller asks replies_full() before each request, so there is always room.
+ * out), those to one request have consecutive numbers, and a caller asks replies_full() before each
+ * request, so there is always room.
  *
  * Locks: none; a loop's own.
  */

@@ -450,15 +450,16 @@ static bool in_sequence(const struct session *s, const Allot__Request *request)
     return number != 0 && number < s->next && s->next - number <= CODEC_INFLIGHT_MAX;
 }
 
-/* Whether the request would take the place in the journal of one that waits. A ping may, with the
- * same number: so a client that does not wait any more uses it up. */
+/* Whether the request would take the place in the journal of one that waits, which comes again as
+ * it came: alone. A ping may, with the same number: so a client that does not wait any more uses it
+ * up. */
 static bool displaces(struct session *s, const Allot__Request *request, unsigned count)
 {
     for (unsigned i = 0; s->pending && i < count; i++) {
         uint64_t number = request->number + i;
         const struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
         if (!ledger_entry_waits(entry) ||
-            (entry->number == number && entry->op == (uint32_t)request->op))
+            (count == 1 && entry->number == number && entry->op == (uint32_t)request->op))
             continue;
         if (entry->number != number || request->op != ALLOT__OP__OP_PING)
             return true;

@@ -470,6 +470,31 @@ static void test_waiting__numbers_that_wait(void **state)
 }
 
 /* A ping that uses up the number of one that waits. */
+/* Each came alone; those between them are answered. */
+static void test_waiting__sent_again_as_one(void **state)
+{
+    const struct fixture *f = *state;
+    uint64_t sizes[CODEC_BATCH_MAX];
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_alloc(&w, pool, 16);
+    Allot__Request r = wire_request(ALLOT__OP__OP_ALLOC_PAGES, pool);
+    r.number = w.next;
+    for (unsigned i = 0; i < CODEC_BATCH_MAX / 2; i++) {
+        ask_pages(&w, pool, PAGES);
+        check_equal(wire_item(&w, ALLOT__OP__OP_ALLOC_PAGES, pool, 0, 1, 0, NULL),
+                    ALLOT__ERROR__E_OK);
+    }
+    for (unsigned i = 0; i < CODEC_BATCH_MAX; i++)
+        sizes[i] = 1;
+    r.sizes = sizes;
+    r.n_sizes = CODEC_BATCH_MAX;
+    wire_send(&w, &r);
+    wire_expect_refusal(&w, ALLOT__ERROR__E_SEQUENCE, r.number);
+    wire_close(&w);
+}
+
 static void test_waiting__given_up(void **state)
 {
     struct fixture *f = *state;
@@ -719,6 +744,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__not_for_a_place),
         waiting_test(test_waiting__for_what_only_a_name_held),
         waiting_test(test_waiting__numbers_that_wait),
+        waiting_test(test_waiting__sent_again_as_one),
         waiting_test(test_waiting__given_up),
         waiting_test(test_waiting__one_that_waits_is_killed),
         waiting_test(test_waiting__longer_than_the_timeout),

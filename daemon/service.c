@@ -452,10 +452,10 @@ static bool in_sequence(const struct session *s, const Allot__Request *request)
 
 /* Whether the request would take the place in the journal of one that waits, which comes again as
  * it came: alone. A ping may, with the same number: so a client that does not wait any more uses it
- * up. */
+ * up. Of a session that has ended, nothing waits, and the journal may be another's by now. */
 static bool displaces(struct session *s, const Allot__Request *request, unsigned count)
 {
-    for (unsigned i = 0; s->pending && i < count; i++) {
+    for (unsigned i = 0; s->pending && !s->ended && i < count; i++) {
         uint64_t number = request->number + i;
         const struct ledger_entry *entry = ledger_entry(&s->all->store->ledger, s->slot, number);
         if (!ledger_entry_waits(entry) ||

@@ -3,7 +3,9 @@
  * Requests that wait for room: in order of arrival, to their deadline, across the daemon's death
  * and their own.
  */
+#include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -23,6 +25,8 @@
 #define PAGES   255u /* of 1 MiB, but for the first */
 #define LONG_MS 600000u
 #define NOBODY  65534u
+#define SLOTS   4096u /* of sessions */
+#define SOME    20u
 #define STARTS  9u /* of the daemon: more than a request may be the first at that ends it */
 
 static struct wire w;
@@ -516,6 +520,77 @@ static void test_waiting__given_up(void **state)
     wire_close(&w);
 }
 
+/* Sessions that come and go. Each loop has its turns meanwhile, and slots are given out in turn. */
+static void pass_by(const struct fixture *f, unsigned sessions)
+{
+    static struct wire v;
+
+    for (unsigned i = 0; i < sessions; i++) {
+        wire_open(&v, f->socket);
+        check_equal(wire_goodbye(&v), ALLOT__ERROR__E_OK);
+        wire_close(&v);
+    }
+}
+
+/* Sends so many requests and a goodbye, and reads nothing. True where the goodbye is done, and its
+ * answer stuck behind theirs. */
+static bool leave_unread(const struct fixture *f, struct wire *v, unsigned requests)
+{
+    Allot__Request r = wire_request(ALLOT__OP__OP_POOLS, 0);
+
+    kill(f->pid, SIGSTOP);
+    for (unsigned i = 0; i < requests; i++) {
+        r.number = v->next++;
+        wire_send(v, &r);
+    }
+    r.op = ALLOT__OP__OP_GOODBYE;
+    r.number = v->next;
+    wire_send(v, &r);
+    kill(f->pid, SIGCONT);
+    pass_by(f, SOME);
+    struct pollfd end = {.fd = v->fd};
+    return wire_sessions(&w, 0, NULL) == 1 && poll(&end, 1, 0) == 0;
+}
+
+/* The answer to a goodbye is still to be read when the session's slot, and its journal, are
+ * another's, where something waits under the goodbye's number. */
+static void test_waiting__in_the_slot_of_one_that_said_goodbye(void **state)
+{
+    const struct fixture *f = *state;
+    struct wire *gone = &others[0];
+    struct wire *next = &others[1];
+    unsigned requests = 200;
+
+    wire_open(&w, f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    uint64_t block = wire_alloc(&w, pool, 16);
+    for (;; requests += 20) {
+        check(requests < 1000);
+        wire_open(gone, f->socket);
+        wire_pool(gone, "default");
+        uint64_t number = ask(gone, ALLOT__OP__OP_ALLOC, pool, 16, LONG_MS);
+        check_equal(answer(gone, number, NULL), ALLOT__ERROR__E_OK);
+        if (leave_unread(f, gone, requests))
+            break;
+        wire_close(gone);
+    }
+    pass_by(f, SLOTS - SOME - 1);
+    wire_open(next, f->socket);
+    wire_pool(next, "default");
+    while (next->next % CODEC_INFLIGHT_MAX != gone->next % CODEC_INFLIGHT_MAX)
+        settle(next);
+    uint64_t number = ask_pages(next, pool, PAGES);
+    settle(next);
+    wire_collect(gone, gone->next - requests, requests, NULL, NULL);
+    check_equal(answer(gone, gone->next, NULL), ALLOT__ERROR__E_OK);
+    wire_expect_end(gone);
+    wire_free(&w, pool, block);
+    check_equal(answer(next, number, NULL), ALLOT__ERROR__E_OK);
+    wire_close(gone);
+    wire_close(next);
+    wire_close(&w);
+}
+
 /* ---- in processes of their own, by the library ---- */
 
 struct waiter {
@@ -746,6 +821,7 @@ int main(int argc, char **argv)
         waiting_test(test_waiting__numbers_that_wait),
         waiting_test(test_waiting__sent_again_as_one),
         waiting_test(test_waiting__given_up),
+        waiting_test(test_waiting__in_the_slot_of_one_that_said_goodbye),
         waiting_test(test_waiting__one_that_waits_is_killed),
         waiting_test(test_waiting__longer_than_the_timeout),
         fixture_test_bare(test_waiting__across_a_restart_on_kept_connections),

@@ -2,9 +2,8 @@
 /*
  * Sending frames.
  *
- * What it is: what a round has to say, handed to the kernel with as few calls as there are
- * descriptors in it, or one. What it is not: it keeps nothing of what could not be sent
- * (connection.c does).
+ * What it is: what a round has to say, handed to the kernel with one call where it takes all. What
+ * it is not: it keeps nothing of what could not be sent (connection.c does).
  *
  * Locks: none.
  */
@@ -57,18 +56,13 @@ int frames_send(int fd, const struct replies_frame *frames, unsigned n_frames, u
         return 0;
     }
     while (*sent < n_frames) {
-        unsigned n = 0;
-        bool has_fd = false;
-        for (; *sent + n < n_frames; n++) {
-            const struct replies_frame *frame = &frames[*sent + n];
-            if (frame->fd >= 0 && has_fd)
-                break;
-            parts[n] = (struct iovec){.iov_base = bytes + frame->offset, .iov_len = frame->size};
-            out[n].msg_hdr = (struct msghdr){.msg_iov = &parts[n], .msg_iovlen = 1};
-            if (frame->fd < 0)
-                continue;
-            hand_over(&out[n].msg_hdr, &control, frame->fd);
-            has_fd = true;
+        unsigned n = n_frames - *sent;
+        for (unsigned i = 0; i < n; i++) {
+            const struct replies_frame *frame = &frames[*sent + i];
+            parts[i] = (struct iovec){.iov_base = bytes + frame->offset, .iov_len = frame->size};
+            out[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+            if (frame->fd >= 0)
+                hand_over(&out[i].msg_hdr, &control, frame->fd);
         }
         int rc = sendmmsg(fd, out, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (rc < 0)

@@ -12,9 +12,9 @@ int frames_error(void);
 /* Closes the descriptors that went with frames, or will not. */
 void frames_close(const struct replies_frame *frames, unsigned n);
 
-/* Sends frames[*sent...], which lie in `bytes`, and closes what went with them; *sent tells how far
- * it got. 0, -EAGAIN where the peer does not drain, or another -errno where it is gone. One call
- * hands over one descriptor: a round has few. */
+/* Sends frames[*sent...], which lie in `bytes` and have one descriptor at most, and closes what
+ * went with them; *sent tells how far it got. 0, -EAGAIN where the peer does not drain, or another
+ * -errno where it is gone. */
 int frames_send(int fd, const struct replies_frame *frames, unsigned n_frames, unsigned char *bytes,
                 unsigned *sent);
 

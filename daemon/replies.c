@@ -21,6 +21,7 @@ void replies_reset(struct replies *r)
 {
     r->n_frames = 0;
     r->used = 0;
+    r->has_fd = false;
     r->count = 0;
 }
 
@@ -28,7 +29,8 @@ bool replies_full(const struct replies *r)
 {
     /* One frame that closes the answers so far, one of its own, one of answers after it: each is
      * encoded where the largest would fit. */
-    return r->n_frames + 3 > REPLIES_FRAMES_MAX || REPLIES_BYTES - r->used < 3 * CODEC_FRAME_MAX;
+    return r->has_fd || r->n_frames + 3 > REPLIES_FRAMES_MAX ||
+           REPLIES_BYTES - r->used < 3 * CODEC_FRAME_MAX;
 }
 
 void replies_add(struct replies *r, uint64_t number, Allot__Error error, uint64_t value,
@@ -63,6 +65,7 @@ static bool append(struct replies *r, const Allot__Reply *message, int fd)
         return false;
     r->frames[r->n_frames++] = (struct replies_frame){.offset = r->used, .size = size, .fd = fd};
     r->used += size;
+    r->has_fd |= fd >= 0;
     return true;
 }
 

@@ -24,6 +24,7 @@ struct replies_frame {
 struct replies {
     unsigned n_frames;
     size_t used;
+    bool has_fd; /* one of the frames has a descriptor */
     struct replies_frame frames[REPLIES_FRAMES_MAX];
 
     /* Answers not encoded yet: consecutive, from `number` on. */
@@ -43,7 +44,7 @@ struct replies {
 
 void replies_reset(struct replies *r);
 
-/* True where another request's answers might not fit: send first. */
+/* True where another request's answers might not fit, or be a second descriptor: send first. */
 bool replies_full(const struct replies *r);
 
 /* The answer to one operation. */

@@ -447,6 +447,37 @@ static void test_drain__a_client_that_never_reads(void **state)
     wire_close(&w);
 }
 
+/* A pool's descriptor that is not sent yet is the daemon's: of who does not read, it has one. */
+static void test_drain__descriptors_of_who_never_reads(void **state)
+{
+    const struct fixture *f = *state;
+    Allot__Request attach = wire_request(ALLOT__OP__OP_ATTACH, 0);
+
+    attach.name = (char *)(uintptr_t) "default";
+    attach.access = ALLOT__ACCESS__ACCESS_READ;
+    wire_open(&others[0], f->socket);
+    wire_open(&w, f->socket);
+    unsigned before = fixture_count_fds(f);
+    for (unsigned stuck = 0; stuck < 50;) {
+        attach.number = w.next;
+        bool sent = wire_try_send(&w, &attach);
+        w.next += sent;
+        stuck = sent ? 0 : stuck + 1;
+        if (!sent) /* whatever the daemon still takes, it takes before this answer */
+            check_equal(wire_ping(&others[0]), ALLOT__ERROR__E_OK);
+    }
+    check(fixture_count_fds(f) <= before + 1);
+    for (uint64_t number = 1; number < w.next; number++) {
+        wire_collect(&w, number, 1, NULL, NULL);
+        check(w.reply_fd >= 0);
+        close(w.reply_fd);
+        w.reply_fd = -1;
+    }
+    fixture_wait_fds(f, before);
+    wire_close(&w);
+    wire_close(&others[0]);
+}
+
 /* Goodbye behind answers that nobody reads yet: both must come in the end. */
 static void test_drain__goodbye_behind_a_backlog(void **state)
 {
@@ -537,6 +568,7 @@ int main(int argc, char **argv)
         waits_test(test_commit__new_tags_of_many_who_wait),
         waits_test(test_commit__quota_counts_what_is_on_its_way),
         waits_test(test_drain__a_client_that_never_reads),
+        waits_test(test_drain__descriptors_of_who_never_reads),
         waits_test(test_drain__goodbye_behind_a_backlog),
         waits_test(test_drain__backlog_of_the_dead_is_dropped),
     };

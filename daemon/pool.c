@@ -433,8 +433,12 @@ int pool_open(struct pool *pool, struct ledger *ledger, unsigned index,
         return rc;
     }
     pool->low = pool_is_low(pool);
-    if (fd < 0) /* the name makes it a pool, so it comes last */
-        memcpy(info->name, config->name, sizeof(info->name));
+    if (fd < 0) {
+        /* The name makes it a pool, so it comes last, and its first byte behind the others. */
+        memcpy(info->name + 1, config->name + 1, sizeof(info->name) - 1);
+        atomic_thread_fence(memory_order_release);
+        info->name[0] = config->name[0];
+    }
     return 0;
 }
 

@@ -33,7 +33,7 @@ static void test_step_starts__sweep(void **state)
 
 static const char *judge_made(struct victim *v)
 {
-    struct pool *pool = store_pool_named(&v->store, "more");
+    struct pool *pool = store_pool_named(&v->store, MORE);
     struct pool_operation o = {.op = ALLOT__OP__OP_ALLOC,
                                .slot = SLOT,
                                .entry = ledger_entry(&v->ledger, SLOT, 100),

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@
 
 const struct config victim_config = {.n_pools = 1, .pools = {{.name = "step", SHAPE}}};
 const struct config victim_config_more = {
-    .n_pools = 2, .pools = {{.name = "step", SHAPE}, {.name = "more", SHAPE}}};
+    .n_pools = 2, .pools = {{.name = "step", SHAPE}, {.name = MORE, SHAPE}}};
 
 /* ---- starting ---- */
 
@@ -234,6 +235,12 @@ struct look {
     const char *wrong;
 };
 
+/* A part of a pool's name may be another pool's. */
+static bool is_named_in_part(const struct ledger_pool *info)
+{
+    return info->name[0] && strcmp(info->name, "step") != 0 && strcmp(info->name, MORE) != 0;
+}
+
 static void look(void *ctx, const unsigned char *image)
 {
     struct look *look = ctx;
@@ -244,6 +251,10 @@ static void look(void *ctx, const unsigned char *image)
     look->points++;
     image_load(&v->ledger, image);
     v->last_id = v->ledger.sessions[SLOT].id;
+    if (is_named_in_part(&v->ledger.pools[1])) {
+        look->wrong = "a pool has a part of its name";
+        return;
+    }
     if (!victim_start(v)) {
         look->wrong = "the ledger is refused";
         return;

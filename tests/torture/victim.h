@@ -29,7 +29,8 @@ struct victim {
     uint64_t last_id;        /* that the slot has had */
 };
 
-/* With one pool, and with another. */
+/* With one pool, and with another, whose name takes several stores. */
+#define MORE "one-more-pool-with-a-name-that-is-long"
 extern const struct config victim_config;
 extern const struct config victim_config_more;
 

@@ -2,19 +2,23 @@
 /*
  * Sums per key: a hash table with open addressing and linear probing, at most three quarters full;
  * removal shifts back what follows (D. Knuth, TAOCP 3, 6.4, algorithm R), so there are no
- * tombstones and the table's size follows the largest number of keys that were live at once.
+ * tombstones and the table's size follows the largest number of keys that were live at once. Where
+ * a key lies is a secret: who knew could choose keys that all lie in a row.
  */
 #include "tally.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define TALLY_MIN 16
 
 static size_t tally_home(const struct tally *t, uint32_t key)
 {
-    return (size_t)((key * 0x9e3779b97f4a7c15ull) >> 32) & (t->capacity - 1);
+    uint64_t hash = key * t->secret;
+
+    return (size_t)(((hash ^ hash >> 32) * 0x9e3779b97f4a7c15ull) >> 32) & (t->capacity - 1);
 }
 
 static struct tally_entry *tally_place(const struct tally *t, uint32_t key)
@@ -28,7 +32,13 @@ static struct tally_entry *tally_place(const struct tally *t, uint32_t key)
 
 int tally_init(struct tally *t)
 {
-    *t = (struct tally){.entries = calloc(TALLY_MIN, sizeof(*t->entries)), .capacity = TALLY_MIN};
+    uint64_t secret;
+
+    if (getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
+        return -errno;
+    *t = (struct tally){.entries = calloc(TALLY_MIN, sizeof(*t->entries)),
+                        .capacity = TALLY_MIN,
+                        .secret = secret | 1};
     return t->entries ? 0 : -ENOMEM;
 }
 

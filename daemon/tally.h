@@ -21,9 +21,10 @@ struct tally {
     struct tally_entry *entries;
     size_t capacity; /* a power of two */
     size_t count;
+    uint64_t secret; /* of where a key lies */
 };
 
-int tally_init(struct tally *t); /* 0 or -ENOMEM */
+int tally_init(struct tally *t); /* 0 or -errno */
 void tally_deinit(struct tally *t);
 
 bool tally_grow(struct tally *t); /* twice as large; false without memory */

@@ -63,6 +63,44 @@ static void test_tally__never_fills_up(void **state)
     assert_int_equal(t->count, 0);
 }
 
+/* Where the key's entry is in a table that has no other. */
+static size_t home_of(struct tally *t, uint32_t key)
+{
+    size_t at = 0;
+
+    tally_add(t, key, 0, 0);
+    while (!t->entries[at].allocations)
+        at++;
+    tally_remove(t, key, 0, 0);
+    return at;
+}
+
+/* Keys are users' to choose, and must not be chosen so that they all lie in a row. */
+static void test_tally__keys_that_collide_elsewhere(void **state)
+{
+    struct tally *t = *state;
+    struct tally other;
+    unsigned count = 0;
+    unsigned run = 0;
+    unsigned longest = 0;
+
+    assert_int_equal(tally_init(&other), 0);
+    while (t->capacity < 256)
+        assert_true(tally_grow(t) && tally_grow(&other));
+    for (uint32_t key = 0; count < 150; key++) {
+        if (home_of(t, key) >= 4)
+            continue;
+        tally_add(&other, key, 0, 0);
+        count++;
+    }
+    for (size_t i = 0; i < other.capacity; i++) {
+        run = other.entries[i].allocations ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    assert_true(longest < count * 3 / 4);
+    tally_deinit(&other);
+}
+
 static void test_tally__lists_in_parts(void **state)
 {
     struct tally *t = *state;
@@ -145,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         tally_test(test_tally__a_key_goes_with_its_last_allocation),
         tally_test(test_tally__never_fills_up),
+        tally_test(test_tally__keys_that_collide_elsewhere),
         tally_test(test_tally__lists_in_parts),
         tally_test(test_tally__random_run),
     };

@@ -204,7 +204,7 @@ void pending_give_up(struct session *s, uint64_t number)
 
     if (w->pool)
         pool_forget_wait(w->pool, w);
-    else
+    else if (p->committing == number)
         p->committing = 0;
 }
 

@@ -14,7 +14,8 @@ struct wait *pending_wait(struct session *s, uint64_t number);
 /* The pool has queued it: it ends at its deadline, if not before. */
 void pending_begin(struct session *s, const struct wait *w);
 
-/* Nobody waits for this one any more, and its number is another request's. */
+/* Nobody waits for this one any more, and its number is another request's. It may have been given
+ * up before: for one that its round had no room for. */
 void pending_give_up(struct session *s, uint64_t number);
 
 /* Takes up what an earlier daemon left waiting in the session's journal, and what it may not have

@@ -281,6 +281,68 @@ static void test_commit__given_up_meanwhile(void **state)
     wire_close(&w);
 }
 
+/* One frame: of all that came after `number` and the one behind it, and as much again of the first
+ * as makes a full window. */
+static void send_full_window(uint64_t number)
+{
+    unsigned char frame[CODEC_FRAME_MAX];
+    Allot__Request ping = wire_request(ALLOT__OP__OP_PING, 0);
+    size_t size = 0;
+
+    for (unsigned i = 0; i < CODEC_INFLIGHT_MAX; i++) {
+        ping.number = number + 2 + i % (CODEC_INFLIGHT_MAX - 2);
+        check(codec_add_request(&ping, frame, &size) == 0);
+    }
+    wire_send_bytes(&w, frame, size);
+}
+
+/* One that waits is given up where its turn does not come in a round that is full, while memory is
+ * committed for another. */
+static void test_commit__for_another_than_is_given_up(void **state)
+{
+    static const struct fixture_setup setup = {
+        .config = "[daemon]\nworkers = 2\n[pool default]\nsize_max = 4G\nquota = 520M\nids = 1\n"};
+    struct fixture *f = *state;
+    Allot__Request r;
+    uint64_t one = 1;
+    uint64_t value = 0;
+
+    fixture_open(f, &setup);
+    fixture_start(f);
+    wire_open(&w, f->socket);
+    wire_open(&others[0], f->socket);
+    uint32_t pool = wire_pool(&w, "default");
+    wire_pool(&others[0], "default");
+    uint64_t block = wire_alloc(&others[0], pool, 16 * MIB);
+    check_equal(wire_item(&others[0], ALLOT__OP__OP_ALLOC_IDS, pool, 0, 1, 0, NULL), 0);
+    r = wire_request(ALLOT__OP__OP_ALLOC_IDS, pool);
+    r.number = w.next++;
+    r.sizes = &one;
+    r.n_sizes = 1;
+    r.deadline_ms = FIXTURE_DEADLINE_MS;
+    wire_send(&w, &r);
+    uint64_t number = ask(pool, 512 * MIB);
+    for (unsigned i = 2; i < CODEC_INFLIGHT_MAX; i++)
+        check_equal(wire_ping(&w), ALLOT__ERROR__E_OK);
+    uint64_t before = committed();
+    wire_free(&others[0], pool, block);
+    while (committed() == before)
+        ;
+    kill(f->pid, SIGSTOP);
+    for (unsigned i = 0; i < 20; i++) /* until it looks at more than one frame at a time */
+        send_full_window(r.number);
+    r.op = ALLOT__OP__OP_PING;
+    wire_send(&w, &r);
+    kill(f->pid, SIGCONT);
+    while (!value) {
+        check(wire_receive(&w) != NULL);
+        if (w.reply->number == number)
+            value = w.reply->values[0];
+    }
+    wire_close(&others[0]);
+    wire_close(&w);
+}
+
 /* Who dies while memory is committed does not die of the request that waits for it. */
 static void test_commit__killed_meanwhile_many_times(void **state)
 {
@@ -564,6 +626,7 @@ int main(int argc, char **argv)
         waits_test(test_commit__client_killed_meanwhile),
         waits_test(test_commit__daemon_stops_meanwhile),
         fixture_test_bare(test_commit__given_up_meanwhile),
+        fixture_test_bare(test_commit__for_another_than_is_given_up),
         fixture_test_bare(test_commit__killed_meanwhile_many_times),
         waits_test(test_commit__new_tags_of_many_who_wait),
         waits_test(test_commit__quota_counts_what_is_on_its_way),

@@ -7,7 +7,7 @@
  *
  * Locks: the pool's.
  *
- * Cost: looking for a turn passes those whom their quota holds back, at most WAITS_MAX.
+ * Cost: each function is linear in those who wait, at most WAITS_MAX.
  */
 #include "waits.h"
 
@@ -21,6 +21,12 @@ static bool is_for_ids(const struct wait *w)
 static bool is_later(const struct wait *a, const struct wait *b)
 {
     return (int32_t)(a->arrival - b->arrival) > 0;
+}
+
+/* Of one user's, for the same: while one waits, the other is not before it. */
+static bool are_alike(const struct wait *a, const struct wait *b)
+{
+    return a->uid == b->uid && is_for_ids(a) == is_for_ids(b);
 }
 
 bool waits_add(struct waits *q, struct wait *w)
@@ -38,6 +44,14 @@ bool waits_add(struct waits *q, struct wait *w)
     w->next = before ? before->next : q->first;
     *(before ? &before->next : &q->first) = w;
     *(w->next ? &w->next->prev : &q->last) = w;
+    while (before && !are_alike(before, w))
+        before = before->prev;
+    w->older = before;
+    for (struct wait *at = w->next; at; at = at->next)
+        if (are_alike(at, w)) {
+            at->older = w;
+            break;
+        }
     q->count++;
     return true;
 }
@@ -46,26 +60,21 @@ void waits_remove(struct waits *q, struct wait *w)
 {
     *(w->prev ? &w->prev->next : &q->first) = w->next;
     *(w->next ? &w->next->prev : &q->last) = w->prev;
+    for (struct wait *at = w->next; at; at = at->next)
+        if (at->older == w)
+            at->older = w->older;
     q->count--;
-}
-
-/* Whether its user's quota does not allow it, or one before it that wants the same. */
-static bool is_held_back(const struct waits *q, const struct wait *w, uint64_t left)
-{
-    for (const struct wait *at = q->first;; at = at->next) {
-        if (at->uid == w->uid && is_for_ids(at) == is_for_ids(w) && at->charge > left)
-            return true;
-        if (at == w)
-            return false;
-    }
 }
 
 struct wait *waits_turn(const struct waits *q, bool ids,
                         uint64_t (*quota_left)(const struct pool *pool, uint32_t uid))
 {
-    struct wait *w = q->first;
-
-    while (w && (is_for_ids(w) != ids || is_held_back(q, w, quota_left(w->pool, w->uid))))
-        w = w->next;
-    return w;
+    for (struct wait *w = q->first; w; w = w->next) {
+        if (is_for_ids(w) != ids)
+            continue;
+        w->held_back = (w->older && w->older->held_back) || w->charge > quota_left(w->pool, w->uid);
+        if (!w->held_back)
+            return w;
+    }
+    return NULL;
 }

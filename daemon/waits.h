@@ -31,6 +31,8 @@ struct wait {
     uint32_t arrival; /* rises, and wraps */
     struct wait *prev;
     struct wait *next;
+    struct wait *older; /* the one before of the same user, for the same */
+    bool held_back;     /* by the user's quota, as waits_turn() found last */
 };
 
 struct waits {

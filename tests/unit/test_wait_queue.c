@@ -71,6 +71,12 @@ static void check_order(const struct waits *q)
     assert_int_equal(q->count, count);
 }
 
+static void check_turns(const struct waits *q)
+{
+    assert_ptr_equal(waits_turn(q, false, quota_left), model_turn(false));
+    assert_ptr_equal(waits_turn(q, true, quota_left), model_turn(true));
+}
+
 static struct wait *new_wait(struct test_random *random, uint32_t arrival)
 {
     struct wait *w = calloc(1, sizeof(*w));
@@ -111,8 +117,7 @@ static void test_waits__random_run(void **state)
             model_remove(i);
             free(w);
         }
-        assert_ptr_equal(waits_turn(&q, false, quota_left), model_turn(false));
-        assert_ptr_equal(waits_turn(&q, true, quota_left), model_turn(true));
+        check_turns(&q);
         if (step % 500 == 0)
             check_order(&q);
     }
@@ -131,6 +136,11 @@ static void test_waits__random_run(void **state)
     for (unsigned i = 0; i < count; i++)
         assert_true(waits_add(&again, shuffled[i]));
     check_order(&again);
+    for (uint64_t most = 0; most < 10; most++) {
+        for (unsigned i = 0; i < USERS; i++)
+            left[i] = test_random_below(&random, most + 1);
+        check_turns(&again);
+    }
     for (unsigned i = 0; i < count; i++)
         free(model[i]);
 }

@@ -161,7 +161,7 @@ int allot_add_memory(struct allot_pool *p, uint64_t bytes, uint64_t *ret_size);
 /* How to allocate; NULL where a function takes it means all zero. */
 struct allot_options {
     uint64_t align; /* bytes (for IDs: a number), a power of two; 0: 16 bytes, one page, one ID */
-    uint32_t tag;   /* for the daemon's statistics */
+    uint32_t tag;   /* for the daemon's statistics, which tell 16,384 apart */
     uint32_t flags; /* ALLOT_ZEROED */
     /*
      * Milliseconds to wait for room instead of being refused with NO_MEMORY or QUOTA; 0: not at

@@ -28,6 +28,8 @@
 #define WAITS_USER_MAX (WAITS_MAX / 4)
 /* Published names in one pool: they are kept in one table in order, which a change moves. */
 #define NAMES_MAX (1u << 14)
+/* Tags in one pool that are told apart: a list looks at all of them under the lock, for 0.2 ms. */
+#define TAGS_MAX (1u << 14)
 /* A page of a pool: the system's own at least. */
 #define PAGE_SIZE_MIN 4096ull
 /* Bytes of one pool's region: a process has no more address space on x86-64. */

@@ -182,6 +182,12 @@ static void undo_alloc(struct pool *pool, struct pool_operation *o)
                  kind_ids(op_kind(o->op), size));
 }
 
+/* What there is no place for under its own tag counts under 0. */
+static uint32_t counted_tag(const struct pool *pool, uint32_t tag)
+{
+    return pool->tags.count < TAGS_MAX || tally_get(&pool->tags, tag).allocations ? tag : 0;
+}
+
 static void grant(struct pool *pool, struct pool_operation *o)
 {
     uint32_t record;
@@ -200,7 +206,7 @@ static void grant(struct pool *pool, struct pool_operation *o)
     r->position = o->position;
     r->size = o->size * op_unit(pool, o->op);
     r->time_s = (uint32_t)now.tv_sec;
-    r->tag = o->tag;
+    r->tag = counted_tag(pool, o->tag);
     r->uid = o->uid;
     r->flags = 0;
     r->kind = (uint8_t)op_kind(o->op);

@@ -265,6 +265,30 @@ static void test_pool__rebuilt_sums_of_each(void **state)
     check_empty(w);
 }
 
+/* Tags are users' to choose, and a list looks at all of them under the lock. */
+static void test_pool__tags_that_are_not_told_apart(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t i = 0; i < TAGS_MAX + 100; i++) {
+        struct pool_operation o = operation(w, 0, ALLOT__OP__OP_ALLOC, 0, 16);
+        o.tag = 1 + i;
+        assert_int_equal(run(w, &o, 0), ALLOT__ERROR__E_OK);
+    }
+    struct pool_operation again = operation(w, 0, ALLOT__OP__OP_ALLOC, 0, 16);
+    again.tag = TAGS_MAX;
+    assert_int_equal(run(w, &again, 0), ALLOT__ERROR__E_OK);
+    for (int rebuilt = 0; rebuilt <= 1; rebuilt++) {
+        assert_int_equal(w->pool.tags.count, TAGS_MAX + 1);
+        assert_int_equal(tally_get(&w->pool.tags, 0).allocations, 100);
+        assert_int_equal(tally_get(&w->pool.tags, TAGS_MAX).allocations, 2);
+        if (!rebuilt)
+            assert_int_equal(reopen(w), 0);
+    }
+    pool_reclaim(&w->pool, 0, 2 * TAGS_MAX);
+    check_empty(w);
+}
+
 /* What no daemon writes: refused, and nothing is read or written outside of what is there. */
 static void test_pool__damaged_description_is_refused(void **state)
 {
@@ -522,6 +546,7 @@ int main(void)
         pool_test(test_pool__a_touched_part_is_not_a_committed_page),
         pool_test(test_pool__rebuilt_sums_are_the_same),
         pool_test(test_pool__rebuilt_sums_of_each),
+        pool_test(test_pool__tags_that_are_not_told_apart),
         pool_test(test_pool__damaged_description_is_refused),
         pool_test(test_pool__damaged_records_are_refused),
         pool_test(test_pool__overlapping_records_are_refused),

@@ -19,16 +19,18 @@
 
 #include "allotctl.h"
 
-/* Reads and drops standard input until it ends, or until a signal. */
+/* Reads and drops standard input until it ends, or until a signal. Another one ends the program, as
+ * ever: the daemon may not answer when it is told goodbye. */
 static void hold(void)
 {
-    sigset_t ends;
+    sigset_t ends, before;
+    struct signalfd_siginfo first;
     char dropped[512];
 
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
-    sigprocmask(SIG_BLOCK, &ends, NULL);
+    sigprocmask(SIG_BLOCK, &ends, &before);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC);
     printf("held until input ends (Ctrl-D) or a signal comes (Ctrl-C)\n");
     flush_output();
@@ -38,13 +40,14 @@ static void hold(void)
         int n = poll(p, 2, -1);
         if (n < 0 && errno != EINTR)
             break;
-        if (n > 0 && p[1].revents)
+        if (n > 0 && p[1].revents && read(signals, &first, sizeof(first)) > 0)
             break;
         if (n > 0 && p[0].revents && read(STDIN_FILENO, dropped, sizeof(dropped)) <= 0)
             break;
     }
     if (signals >= 0)
         close(signals);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 int hold_granted(const struct context *c, unsigned granted, int result)

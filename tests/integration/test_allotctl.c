@@ -547,6 +547,21 @@ static void test_allotctl__grants_are_held_until_the_input_ends_or_a_signal_come
     }
 }
 
+static void test_allotctl__a_second_signal_ends_what_waits_for_the_daemon(void **state)
+{
+    struct fixture *f = *state;
+
+    talk(f, "alloc 1000");
+    talk_hear("held until input ends (Ctrl-D) or a signal comes (Ctrl-C)\n");
+    check(kill(f->pid, SIGSTOP) == 0);
+    check(kill(tool.pid, SIGINT) == 0 && kill(tool.pid, SIGTERM) == 0);
+    check(WIFSIGNALED(child_wait(tool.pid)));
+    check(kill(f->pid, SIGCONT) == 0);
+    close(tool.to);
+    close(tool.from);
+    close(tool.err);
+}
+
 static void test_allotctl__the_daemons_death_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -631,6 +646,7 @@ int main(void)
         allotctl_test(test_allotctl__names),
         allotctl_test(test_allotctl__wrong_use_ends_with_2),
         allotctl_test(test_allotctl__grants_are_held_until_the_input_ends_or_a_signal_comes),
+        allotctl_test(test_allotctl__a_second_signal_ends_what_waits_for_the_daemon),
         allotctl_test(test_allotctl__the_daemons_death_is_told),
         allotctl_test(test_allotctl__words_that_need_no_daemon),
         allotctl_test(test_allotctl__output_that_cannot_be_written_is_told),

@@ -255,6 +255,13 @@ int command_run(struct context *c, int argc, char **argv)
     return r == EXIT_OK ? command->run(c, argc, argv) : r;
 }
 
+/* At exit, which argp's --help and --version take as well. */
+static void check_output(void)
+{
+    if (!flush_output())
+        _exit(EXIT_REFUSED);
+}
+
 /* A standard descriptor that is closed would be the session's number: what is printed would go to
  * the daemon. What stands in refuses to be read, or written, as a closed one does. */
 static void fill_standard_descriptors(void)
@@ -272,9 +279,10 @@ int main(int argc, char **argv)
     struct arguments arguments = {.context = {.pool_name = "default"}};
 
     fill_standard_descriptors();
+    atexit(check_output);
     argp_err_exit_status = EXIT_WRONG_USE;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
     int r = command_run(&arguments.context, arguments.argc, arguments.argv);
     context_close(&arguments.context);
-    return flush_output() ? r : EXIT_REFUSED;
+    return r;
 }

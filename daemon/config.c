@@ -576,7 +576,7 @@ static bool read_line(struct reading *r, char *text, size_t room)
         if (++r->bytes > FILE_MAX_BYTES || c == '\n')
             break;
         zero |= c == 0;
-        if (size == 0 && (c == ' ' || c == '\t'))
+        if (size == 0 && isspace(c))
             continue;
         if (size == room - 1)
             cut = true;
@@ -614,7 +614,7 @@ static char *next_line(char *text, int room, void *ctx)
         read_heading(r, text);
         *text = 0;
     } else
-        r->key_expected = !strchr(";#\r", *text); /* which finds the 0 of an empty line as well */
+        r->key_expected = !strchr(";#", *text); /* which finds the 0 of an empty line as well */
     return text;
 }
 

@@ -287,6 +287,10 @@ static void test_config__lines_as_people_write_them(void **state)
     assert_int_equal(config.n_pools, 1);
     assert_string_equal(config.pools[0].name, "a-b_c.D9");
     assert_true(config.pools[0].size == M && config.pools[0].ids == 9);
+    /* Whatever inih would take for an indented line, and so for more of the one before. */
+    assert_loads("[pool a]\naccess = *=none\n\r[pool b]\n\v\fids = 9\n");
+    assert_int_equal(config.n_pools, 2);
+    assert_int_equal(config.pools[1].ids, 9);
 }
 
 static void test_config__longest_names_are_whole(void **state)
